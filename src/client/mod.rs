@@ -1,0 +1,3 @@
+//! The member's node, sans-IO.
+
+pub mod event;
