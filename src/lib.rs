@@ -2,9 +2,10 @@
 //!
 //! The map of the crate, from the ground up; each module may use those above it (`tests/layers.rs` holds this):
 //! [`id`] and [`now`] name things and times, [`record`] says what is durable, [`wire`] turns bytes into meaning,
-//! [`proto`] holds one conversation between two nodes.
+//! [`proto`] holds one conversation between two nodes; [`impair`] makes the network worse on purpose.
 
 pub mod id;
+pub mod impair;
 pub mod now;
 pub mod proto;
 pub mod record;
