@@ -6,6 +6,7 @@
 
 pub mod id;
 pub mod impair;
+pub mod net;
 pub mod now;
 pub mod proto;
 pub mod record;

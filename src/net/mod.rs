@@ -1,0 +1,9 @@
+//! The operating system's side of a node: clocks, sockets, signals, randomness, and the loops that drive a core.
+//!
+//! With `cmd`, the only place that knows the operating system. It moves bytes and time and decides nothing.
+
+pub mod clock;
+pub mod link;
+pub mod random;
+pub mod signal;
+pub mod socket;
