@@ -1,8 +1,9 @@
 //! Préau: a peer-assisted chat for a classroom LAN, over UDP, that lets you watch the network work.
 //!
 //! The map of the crate, from the ground up; each module may use those above it (`tests/layers.rs` holds this):
-//! [`id`] and [`now`] name things and times, [`record`] says what is durable, [`wire`] turns bytes into meaning,
-//! [`proto`] holds one conversation between two nodes; [`impair`] makes the network worse on purpose.
+//! [`id`] and [`now`] name things and times, [`text`] reads what people type and makes it fit to show, [`record`] says
+//! what is durable, [`wire`] turns bytes into meaning, [`proto`] holds one conversation between two nodes; [`impair`]
+//! makes the network worse on purpose, [`net`] moves bytes and time.
 
 pub mod id;
 pub mod impair;
@@ -10,4 +11,5 @@ pub mod net;
 pub mod now;
 pub mod proto;
 pub mod record;
+pub mod text;
 pub mod wire;
