@@ -144,6 +144,19 @@ impl Responder {
     }
 }
 
+#[cfg(test)]
+impl Responder {
+    /// OPAQUE's context of this handshake.
+    pub(super) fn context_for_tests(&self) -> &[u8] {
+        &self.context
+    }
+
+    /// A respond with a ke2 from elsewhere: what a false server sends.
+    pub(super) fn answer_for_tests(mut self, index: SessionIndex, ke2: Vec<u8>) -> Vec<u8> {
+        self.respond(&Answer::SignIn { index, ke2 })
+    }
+}
+
 /// The credential identifiers of the records that a registration will make.
 #[derive(Clone, Copy)]
 struct Identifiers {
