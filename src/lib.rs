@@ -4,6 +4,7 @@
 //! [`id`] and [`now`] name things and times, [`record`] says what is durable, [`wire`] turns bytes into meaning,
 //! [`proto`] holds one conversation between two nodes.
 
+pub mod client;
 pub mod id;
 pub mod now;
 pub mod proto;
