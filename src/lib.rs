@@ -5,6 +5,7 @@
 //! what is durable, [`wire`] turns bytes into meaning, [`proto`] holds one conversation between two nodes; [`impair`]
 //! makes the network worse on purpose, [`net`] moves bytes and time.
 
+pub mod client;
 pub mod id;
 pub mod impair;
 pub mod net;
