@@ -12,5 +12,6 @@ pub mod net;
 pub mod now;
 pub mod proto;
 pub mod record;
+pub mod terminal;
 pub mod text;
 pub mod wire;
