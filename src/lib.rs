@@ -2,10 +2,11 @@
 //!
 //! The map of the crate, from the ground up; each module may use those above it (`tests/layers.rs` holds this):
 //! [`id`] and [`now`] name things and times, [`record`] says what is durable, [`wire`] turns bytes into meaning,
-//! [`proto`] holds one conversation between two nodes.
+//! [`proto`] holds one conversation between two nodes. [`store`] puts records on disk and knows [`record`] only.
 
 pub mod id;
 pub mod now;
 pub mod proto;
 pub mod record;
+pub mod store;
 pub mod wire;
