@@ -274,14 +274,14 @@ impl Applying<'_> {
                 number(letter.origin.n.0)?,
             ],
         )?;
-        let id = self.ask("SELECT max(id) FROM letter", [])?;
+        let id = self.ask("SELECT max(id) FROM letter", [])?.unwrap_or(0);
         for (user, seq) in &letter.places {
             self.place(id, *user, *seq, letter.entries)?;
         }
         self.decide(letter.origin, letter.author)
     }
 
-    fn place(&self, letter: Option<i64>, user: UserId, seq: Seq, entries: u8) -> Applied {
+    fn place(&self, letter: i64, user: UserId, seq: Seq, entries: u8) -> Applied {
         let head = self.ask("SELECT max(seq) FROM letter_place WHERE user = ?1", params![user.0])?.unwrap_or(0);
         let seq = number(seq.0)?;
         if seq != head + i64::from(entries) {

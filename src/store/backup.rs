@@ -11,7 +11,7 @@ use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::server::{Location, migrate};
-use super::{DATABASE_FILE, StoreError, files, read_keys, write_keys};
+use super::{DATABASE_FILE, KEYS_FILE, StoreError, files, read_keys, write_keys};
 use crate::id::RoomId;
 
 /// Pages copied in one step: all of them, since a step in WAL reads as of one moment and holds nobody up, where many
@@ -42,8 +42,8 @@ pub fn backup(from_dir: &Path, to_file: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Brings a backup back to a directory that is empty or absent, with a new epoch. What a failure leaves there is not
-/// taken for a room's data.
+/// Brings a backup back to a directory that is empty or absent, with a new epoch. On failure the directory is left
+/// empty.
 pub fn restore(file: &Path, to_dir: &Path) -> Result<(), StoreError> {
     let not_a_backup = |_| StoreError::NotABackup(file.to_owned());
     let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(not_a_backup)?;
@@ -54,11 +54,25 @@ pub fn restore(file: &Path, to_dir: &Path) -> Result<(), StoreError> {
     if fs::read_dir(to_dir).map_err(StoreError::file(to_dir))?.next().is_some() {
         return Err(StoreError::NotEmpty(to_dir.to_owned()));
     }
-
     let unfinished = to_dir.join(UNFINISHED_FILE);
-    files::create_new_private(&unfinished)?;
-    let mut target = Connection::open(&unfinished)?;
-    copy(&source, &mut target)?;
+    let bring_back = || {
+        restore_database(&source, &unfinished)?;
+        write_keys(to_dir, &keys)?;
+        let database = to_dir.join(DATABASE_FILE);
+        fs::rename(&unfinished, &database).map_err(StoreError::file(&database))?;
+        files::sync_dir(to_dir)
+    };
+    bring_back().inspect_err(|_| {
+        let _ = fs::remove_file(&unfinished);
+        let _ = fs::remove_file(to_dir.join(KEYS_FILE));
+    })
+}
+
+/// Makes a server's database of a backup: without the keys, its tables up to date, its epoch a new one.
+fn restore_database(source: &Connection, path: &Path) -> Result<(), StoreError> {
+    files::create_new_private(path)?;
+    let mut target = Connection::open(path)?;
+    copy(source, &mut target)?;
     // The keys must not stay behind in the database's unused pages, nor in a journal.
     target.pragma_update(None, "journal_mode", "MEMORY")?;
     target.pragma_update(None, "secure_delete", true)?;
@@ -70,12 +84,7 @@ pub fn restore(file: &Path, to_dir: &Path) -> Result<(), StoreError> {
         [RoomId::MAIN.0],
     )?;
     target.close().map_err(|(_, error)| error)?;
-    files::sync_file(&unfinished)?;
-
-    write_keys(to_dir, &keys)?;
-    let database = to_dir.join(DATABASE_FILE);
-    fs::rename(&unfinished, &database).map_err(StoreError::file(&database))?;
-    files::sync_dir(to_dir)
+    files::sync_file(path)
 }
 
 /// Looks for damage in a data directory, also while its server runs. Gives what is wrong, in words; empty: all is

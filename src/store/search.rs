@@ -15,25 +15,25 @@ use crate::record::Found;
 /// Words looked at: more than anybody types; a page of text pasted by mistake must not keep the reader busy.
 const MAX_WORDS: usize = 32;
 
+/// The room's newest hits. CROSS JOIN keeps SQLite to this order: the words first, by falling id, each hit's row after.
+pub(super) const ROOM_HITS: &str = "SELECT seq, author, time, message.text, room
+     FROM message_words CROSS JOIN message ON message.id = message_words.rowid
+     WHERE message_words MATCH ?1 ORDER BY message_words.rowid DESC LIMIT ?2";
+
+/// An inbox's newest hits. The inbox's owner is a word of the index too, so that a word with a million hits in the
+/// letters of others is no slower; `letter_place` holds the line once more, and knows the seq.
+pub(super) const INBOX_HITS: &str = "SELECT place.seq, author, time, letter.text, recipients
+     FROM letter_words CROSS JOIN letter ON letter.id = letter_words.rowid
+         CROSS JOIN letter_place AS place ON place.letter = letter.id AND place.user = ?3
+     WHERE letter_words MATCH ?1 ORDER BY letter_words.rowid DESC LIMIT ?2";
+
 /// The newest messages that hold all the words, oldest first.
 pub(super) fn search(db: &Connection, asker: UserId, words: &str, at_most: usize) -> rusqlite::Result<Vec<Found>> {
     let Some(phrases) = phrases(words) else { return Ok(Vec::new()) };
-    // CROSS JOIN keeps SQLite to this order: the words first, by falling id, each hit's row after it.
-    let rooms = "SELECT seq, author, time, message.text, room
-                 FROM message_words CROSS JOIN message ON message.id = message_words.rowid
-                 WHERE message_words MATCH ?1 ORDER BY message_words.rowid DESC LIMIT ?2";
     let in_text = format!("text : ({phrases})");
-    let mut found = rows(db, rooms, params![in_text, limit(at_most)], in_room)?;
-
-    // The inbox's owner is a word of the index too, so that a word with a million hits in the letters of others
-    // is no slower; letter_place holds the line once more, and knows the seq.
-    let inbox = "SELECT place.seq, author, time, letter.text, recipients
-                 FROM letter_words CROSS JOIN letter ON letter.id = letter_words.rowid
-                     CROSS JOIN letter_place AS place ON place.letter = letter.id AND place.user = ?3
-                 WHERE letter_words MATCH ?1 ORDER BY letter_words.rowid DESC LIMIT ?2";
-    let in_own = format!("inboxes : \"{asker}\" AND text : ({phrases})");
-    found.extend(rows(db, inbox, params![in_own, limit(at_most), asker.0], in_inbox)?);
-
+    let mut found = rows(db, ROOM_HITS, params![in_text, limit(at_most)], in_room)?;
+    let in_own = format!("inboxes : \"{asker}\" AND {in_text}");
+    found.extend(rows(db, INBOX_HITS, params![in_own, limit(at_most), asker.0], in_inbox)?);
     found.sort_by_key(|hit| (hit.time, hit.room, hit.seq));
     Ok(found.split_off(found.len().saturating_sub(at_most)))
 }

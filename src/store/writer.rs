@@ -75,7 +75,8 @@ impl Writer {
         let _ = self.batches.as_ref().map(|batches| batches.send(batch));
     }
 
-    /// Asks a question; [`StoreEvent::Fetched`] brings the answer, in the order of asking.
+    /// Asks a question; [`StoreEvent::Fetched`] brings the answer, in the order of asking. How many are
+    /// asked at once is the core's to bound.
     pub fn fetch(&self, id: FetchId, fetch: Fetch) {
         let _ = self.questions.as_ref().map(|questions| questions.send((id, fetch)));
     }

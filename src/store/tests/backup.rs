@@ -85,6 +85,17 @@ fn what_is_no_backup_is_refused() {
 }
 
 #[test]
+fn a_backup_of_a_newer_program_leaves_an_empty_directory() {
+    let dir = TempDir::new();
+    let (data, file, to) = (dir.join("data"), dir.join("backup"), dir.join("to"));
+    let store = running_server(&data);
+    store.db().pragma_update(None, "user_version", 999).unwrap();
+    backup(&data, &file).unwrap();
+    assert!(matches!(restore(&file, &to), Err(StoreError::Newer)));
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+}
+
+#[test]
 fn a_damaged_backup_is_not_restored() {
     let dir = TempDir::new();
     let (data, file, to) = (dir.join("data"), dir.join("backup"), dir.join("to"));

@@ -99,3 +99,19 @@ fn room_and_inbox_are_merged_by_time() {
     all.sort();
     assert_eq!(all, ["word 1", "word 2", "word 3", "word 4"]);
 }
+
+#[test]
+fn hits_are_walked_newest_first_and_never_gathered_to_be_sorted() {
+    let store = store_with_members();
+    for sql in [crate::store::search::ROOM_HITS, crate::store::search::INBOX_HITS] {
+        let mut statement = store.db().prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        statement.raw_bind_parameter(1, "word").unwrap();
+        let mut rows = statement.raw_query();
+        let mut plan = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            plan.push(row.get::<_, String>(3).unwrap());
+        }
+        assert!(plan[0].contains("_words VIRTUAL TABLE INDEX"), "{plan:?}");
+        assert!(plan[1..].iter().all(|step| step.starts_with("SEARCH")), "{plan:?}");
+    }
+}
