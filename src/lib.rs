@@ -2,8 +2,9 @@
 //!
 //! The map of the crate, from the ground up; each module may use those above it (`tests/layers.rs` holds this):
 //! [`id`] and [`now`] name things and times, [`text`] reads what people type and makes it fit to show, [`record`] says
-//! what is durable, [`wire`] turns bytes into meaning, [`proto`] holds one conversation between two nodes; [`impair`]
-//! makes the network worse on purpose, [`net`] moves bytes and time.
+//! what is durable, [`wire`] turns bytes into meaning, [`proto`] holds one conversation between two nodes; [`store`]
+//! puts records on disk and knows [`record`] only. [`impair`] makes the network worse on purpose, [`net`] moves bytes and
+//! time, [`terminal`] turns lines into commands and events into lines, [`cmd`] is the command line.
 
 pub mod client;
 pub mod id;
@@ -12,6 +13,7 @@ pub mod net;
 pub mod now;
 pub mod proto;
 pub mod record;
+pub mod store;
 pub mod terminal;
 pub mod text;
 pub mod wire;
