@@ -8,5 +8,6 @@ pub mod id;
 pub mod now;
 pub mod proto;
 pub mod record;
+pub mod server;
 pub mod text;
 pub mod wire;

@@ -6,7 +6,6 @@ use super::Server;
 use super::commit::Work;
 use super::fetches::Purpose;
 use crate::id::{CallId, SessionIndex};
-use crate::now::Now;
 use crate::record::{Fetch, Fetched};
 use crate::text::name::Username;
 use crate::wire::call::{Call, Reply};
@@ -69,7 +68,7 @@ fn chunks(id: CallId, answer: &[u8], have: u64) -> Vec<Frame> {
 }
 
 impl Server {
-    pub(super) fn on_call(&mut self, now: Now, index: SessionIndex, call: &frame::Call) {
+    pub(super) fn on_call(&mut self, index: SessionIndex, call: &frame::Call) {
         let Some(session) = self.sessions.get_mut(&index) else { return };
         if call.body.len() > CALL {
             self.counters.dropped_request += 1;
@@ -79,26 +78,26 @@ impl Server {
             Known::UnderWay => {}
             Known::Answered(chunks) => chunks.iter().for_each(|chunk| session.push(chunk, self.config.sealed)),
             Known::New => match Call::from_bytes(&call.body) {
-                Ok(asked) => self.carry_out(now, index, call.id, asked),
+                Ok(asked) => self.carry_out(index, call.id, asked),
                 Err(_) => self.reply(index, call.id, &Reply::Refused(Refusal::NotUnderstood)),
             },
         }
     }
 
-    fn carry_out(&mut self, now: Now, index: SessionIndex, id: CallId, call: Call) {
+    fn carry_out(&mut self, index: SessionIndex, id: CallId, call: Call) {
         let Some(session) = self.sessions.get(&index) else { return };
         let user = session.user;
         let fetch = match call {
             Call::Rename(username) => {
                 match Username::parse(&username) {
-                    Ok(username) => self.enqueue(now, Work::Rename { session: index, call: id, user, username }),
+                    Ok(username) => self.enqueue(Work::Rename { session: index, call: id, user, username }),
                     Err(_) => self.reply(index, id, &Reply::Refused(Refusal::NameNotAllowed)),
                 }
                 return;
             }
             Call::SignOut => {
                 match session.token {
-                    Some(hash) => self.enqueue(now, Work::SignOut { session: index, call: id, hash }),
+                    Some(hash) => self.enqueue(Work::SignOut { session: index, call: id, hash }),
                     None => self.reply(index, id, &Reply::Done),
                 }
                 return;

@@ -161,7 +161,9 @@ pub fn frames_of(user: UserId, epoch: Epoch, letters: &[Letter], (first, last): 
     let mut rest = &numbered[..];
     while let Some(&(from, _)) = rest.first() {
         let run = rest.iter().zip(from..).take_while(|((seq, _), expected)| seq == expected).count();
-        let Some((bytes, count)) = pack(epoch, Seq(from), rest[..run].iter().map(|(_, entry)| &entry[..])) else { break };
+        let Some((bytes, count)) = pack(epoch, Seq(from), rest[..run].iter().map(|(_, entry)| &entry[..])) else {
+            break;
+        };
         frames.push((bytes, (from, from + count - 1)));
         rest = &rest[count as usize..];
     }

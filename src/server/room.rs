@@ -53,7 +53,13 @@ pub struct Draft {
 
 impl Room {
     /// From the newest pages the store holds, oldest first; `key` seals the room.
-    pub fn new(id: RoomId, suite: Suite, (epoch, since): (Epoch, Seq), pages: Vec<PageRecord>, key: Option<RoomKey>) -> Room {
+    pub fn new(
+        id: RoomId,
+        suite: Suite,
+        (epoch, since): (Epoch, Seq),
+        pages: Vec<PageRecord>,
+        key: Option<RoomKey>,
+    ) -> Room {
         let mut room = Room {
             id,
             suite,

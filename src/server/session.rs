@@ -171,7 +171,6 @@ struct ByeSend {
 }
 
 /// A member's session.
-#[derive(Debug)]
 pub struct Session {
     /// In every datagram's header.
     pub index: SessionIndex,
@@ -454,7 +453,8 @@ impl Session {
     }
 
     fn fill_room(&mut self, now: Instant, logs: &mut Logs<'_>, buf: &mut Vec<u8>) {
-        let (room, head) = (&mut *logs.room, logs.room.head().0);
+        let head = logs.room.head().0;
+        let room = &mut *logs.room;
         self.room.fill(now, head, buf, logs.counters, |first, _, left| {
             fit(room.frame_at(Seq(first)).map(|(frame, _, last)| (frame, last.0)), left)
         });

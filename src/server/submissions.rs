@@ -100,16 +100,18 @@ impl Submissions {
         submissions
     }
 
-    /// The store was read again: nothing is staged any more, decided is what the store says.
+    /// The batch that held what was staged failed: it will be sent again.
+    pub fn unstage(&mut self) {
+        self.outboxes.values_mut().for_each(|outbox| outbox.staged = outbox.decided);
+    }
+
+    /// The store was read again: it may know more decided.
     pub fn reload(&mut self, instances: &[(Instance, UserId, Ordinal)]) {
-        for outbox in self.outboxes.values_mut() {
-            outbox.staged = outbox.decided;
-        }
         for &(instance, owner, decided) in instances {
             let outbox = self.outboxes.entry(instance).or_insert_with(|| Outbox::new(owner));
             if outbox.decided < decided {
                 // Committed although the store said it failed: the answers are on disk.
-                (outbox.decided, outbox.staged) = (decided, decided);
+                (outbox.decided, outbox.staged) = (decided, outbox.staged.max(decided));
                 outbox.waiting.retain(|n, _| *n > decided);
             }
         }
@@ -314,7 +316,10 @@ mod tests {
         submissions.take(HERE, say(2, 0, 1, ""));
         submissions.take(HERE, Part { to: Some(vec![]), ..say(3, 0, 1, "x") });
         let expected = [SubmitRefusal::Parts, SubmitRefusal::Empty, SubmitRefusal::TooManyRecipients];
-        assert_eq!(ready(&mut submissions).into_iter().map(|(_, text)| text.unwrap_err()).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            ready(&mut submissions).into_iter().map(|(_, text)| text.unwrap_err()).collect::<Vec<_>>(),
+            expected
+        );
     }
 
     #[test]
@@ -363,7 +368,7 @@ mod tests {
         let mut submissions = submissions(None);
         submissions.take(HERE, say(1, 0, 1, "one"));
         ready(&mut submissions);
-        submissions.reload(&[]);
+        submissions.unstage();
         submissions.take(HERE, say(1, 0, 1, "one"));
         assert_eq!(ready(&mut submissions).len(), 1);
     }
