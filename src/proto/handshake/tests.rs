@@ -478,3 +478,14 @@ fn secrets_are_not_shown() {
     let shown = format!("{:?} {:?}", sign_in("sésame"), replace(CredentialKind::Recovery, "sésame"));
     assert_eq!(shown, "SignIn Replace");
 }
+
+/// The core hands a stretch out to another thread and gets what it proved back.
+#[test]
+fn all_states_may_move_to_another_thread() {
+    fn assert_send<T: Send + 'static>() {}
+    assert_send::<Stretch>();
+    assert_send::<Proven>();
+    assert_send::<Initiator>();
+    assert_send::<Responder>();
+    assert_send::<PendingProof>();
+}
