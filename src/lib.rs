@@ -5,6 +5,7 @@
 //! what is durable and [`store`] keeps it, [`wire`] turns bytes into meaning, [`proto`] holds one conversation between
 //! two nodes, [`server`] is the central node.
 
+pub mod client;
 pub mod id;
 pub mod now;
 pub mod proto;
