@@ -166,6 +166,16 @@ impl Log {
         }
     }
 
+    /// Is a page with these permanent bounds here already? If so it is acknowledged again, and need not be opened.
+    pub fn has_page(&mut self, now: Instant, first: Seq, count: u16) -> bool {
+        let last = first.0.saturating_add(u64::from(count).saturating_sub(1));
+        let known = self.attached && self.have.contains(first.0) && self.have.contains(last);
+        if known {
+            self.ack_due = Some(now);
+        }
+        known
+    }
+
     /// Entries from `first` on came; `count` is what their frame says, where it says so. Whole messages that are now
     /// next in order are given to `show`, with the whole text, under their last entry's seq.
     ///
@@ -181,11 +191,6 @@ impl Log {
     ) -> Result<Arrival, Malformed> {
         if !self.attached {
             return Ok(Arrival::Overfull);
-        }
-        let known = |count: u16| self.have.contains(first.0) && self.have.contains(last_of(first, count));
-        if count.is_some_and(|count| count == 1 && known(count)) {
-            self.ack_due = Some(now);
-            return Ok(Arrival::Again);
         }
         let entries = Entry::take_all(bytes)?;
         let fits = count.is_none_or(|count| usize::from(count) == entries.len());
@@ -337,10 +342,6 @@ impl Log {
     }
 }
 
-fn last_of(first: Seq, count: u16) -> u64 {
-    first.0.saturating_add(u64::from(count).saturating_sub(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,18 +405,23 @@ mod tests {
     fn a_long_message_is_shown_whole_under_its_last_seq() {
         let mut log = began(0, 0);
         let mut shown = Vec::new();
-        log.on_entries(Instant(1), Seq(1), Some(2), &bytes(&[("one", 0), ("long ", 2)]), |seq, e| shown.push((seq, e.text)))
-            .unwrap();
+        log.on_entries(Instant(1), Seq(1), Some(2), &bytes(&[("one", 0), ("long ", 2)]), |seq, e| {
+            shown.push((seq, e.text))
+        })
+        .unwrap();
         assert_eq!(log.cursor(), Some((Epoch(1), Seq(1))), "not beyond what was shown");
-        log.on_entries(Instant(2), Seq(3), Some(2), &bytes(&[("and ", 1), ("whole", 0)]), |seq, e| shown.push((seq, e.text)))
-            .unwrap();
+        log.on_entries(Instant(2), Seq(3), Some(2), &bytes(&[("and ", 1), ("whole", 0)]), |seq, e| {
+            shown.push((seq, e.text))
+        })
+        .unwrap();
         assert_eq!(shown, [(Seq(1), "one".into()), (Seq(4), "long and whole".into())]);
     }
 
     #[test]
     fn entries_that_are_not_as_said_change_nothing() {
         let mut log = began(0, 0);
-        let mut nothing = |count, bytes: &[u8]| log.on_entries(Instant(1), Seq(1), count, bytes, |_, _| panic!("shown"));
+        let mut nothing =
+            |count, bytes: &[u8]| log.on_entries(Instant(1), Seq(1), count, bytes, |_, _| panic!("shown"));
         assert!(nothing(Some(2), &bytes(&[("one", 0)])).is_err());
         assert!(nothing(None, &[]).is_err());
         assert!(nothing(Some(1), &[0xc1]).is_err());

@@ -220,3 +220,110 @@ impl Opener {
         Ok(body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::schedule::Schedule;
+
+    const INDEX: SessionIndex = SessionIndex(0xabcd_ef01);
+    const KINDS: [Type; 3] = [Type::Sealed, Type::Readable, Type::Credential];
+
+    fn sides(suite: Suite) -> (Protector, Opener) {
+        let schedule = Schedule::new(suite, [1; 32], [2; 32], [3; 32]);
+        let (protector, _) = schedule.session(Side::Client, &[4; 64]).split();
+        let (_, opener) = schedule.session(Side::Server, &[4; 64]).split();
+        (protector, opener)
+    }
+
+    fn seal(protector: &mut Protector, kind: Type, body: &[u8]) -> Vec<u8> {
+        let mut datagram = [&[0xee; HEADER], body].concat();
+        protector.seal(kind, INDEX, &mut datagram);
+        datagram
+    }
+
+    fn open(opener: &mut Opener, datagram: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let (header, _) = Header::split(datagram).unwrap();
+        opener.open(&header, &mut datagram.to_vec()).map(<[u8]>::to_vec)
+    }
+
+    /// Computed by another implementation of RFC 8439.
+    #[test]
+    fn datagrams_are_protected_as_known() {
+        let (mut protector, _) = sides(Suite::Real);
+        let known = [
+            "d5e107abcdef01000000000000000176cd3b994133439715c763171327c76c7000bef41378ae",
+            "d5e108abcdef010000000000000002626f6e6a6f75722650d9da57599fa58c6f0099df0bafc6",
+            "d5e109abcdef01000000000000000332b878691ad4d1b5527daa6ed1529afa7e11f3e8ce38e8",
+        ];
+        for (kind, known) in KINDS.into_iter().zip(known) {
+            assert_eq!(hex(&seal(&mut protector, kind, b"bonjour")), known, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_comes_back_once_in_any_order() {
+        for suite in [Suite::Real, Suite::Null] {
+            let (mut protector, mut opener) = sides(suite);
+            let datagrams: Vec<_> = KINDS.map(|kind| seal(&mut protector, kind, b"bonjour")).into();
+            for datagram in datagrams.iter().rev() {
+                assert_eq!(open(&mut opener, datagram).unwrap(), b"bonjour");
+                assert_eq!(open(&mut opener, datagram), Err(OpenError::Replayed));
+            }
+            let empty = seal(&mut protector, Type::Readable, b"");
+            assert_eq!(open(&mut opener, &empty).unwrap(), b"");
+        }
+    }
+
+    #[test]
+    fn flipped_bits_and_other_types_are_refused_and_do_not_move_the_window() {
+        let (mut protector, mut opener) = sides(Suite::Real);
+        for kind in KINDS {
+            let datagram = seal(&mut protector, kind, b"bonjour");
+            for bit in 3 * 8..datagram.len() * 8 {
+                let mut flipped = datagram.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let (header, _) = Header::split(&flipped).unwrap();
+                let refused = opener.open(&header, &mut flipped);
+                assert!(refused.is_err(), "{kind:?}, bit {bit}");
+            }
+            for other in [Type::Sealed, Type::Readable, Type::Credential, Type::Confirm] {
+                let mut disguised = datagram.clone();
+                disguised[2] = other as u8;
+                let (header, _) = Header::split(&disguised).unwrap();
+                if other != kind {
+                    assert_eq!(opener.open(&header, &mut disguised), Err(OpenError::BadTag), "{kind:?} as {other:?}");
+                }
+            }
+            assert_eq!(open(&mut opener, &datagram).unwrap(), b"bonjour", "no forgery moved the window");
+        }
+    }
+
+    #[test]
+    fn another_key_session_or_side_is_noticed_in_both_suites() {
+        for suite in [Suite::Real, Suite::Null] {
+            let (mut protector, mut opener) = sides(suite);
+            let mut stranger =
+                Schedule::new(suite, [1; 32], [2; 32], [3; 32]).session(Side::Server, &[5; 64]).split().1;
+            let (_, mut own) = Schedule::new(suite, [1; 32], [2; 32], [3; 32]).session(Side::Client, &[4; 64]).split();
+            for kind in KINDS {
+                let datagram = seal(&mut protector, kind, b"bonjour");
+                assert_eq!(open(&mut stranger, &datagram), Err(OpenError::BadTag));
+                assert_eq!(open(&mut own, &datagram), Err(OpenError::BadTag), "reflected");
+                let mut moved = datagram.clone();
+                moved[5] ^= 1;
+                assert_eq!(open(&mut opener, &moved), Err(OpenError::BadTag));
+                assert!(open(&mut opener, &datagram).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_datagram_too_short_for_a_tag_is_refused() {
+        let (_, mut opener) = sides(Suite::Real);
+        let header = Header { kind: Type::Readable, session: INDEX, counter: 1 };
+        for length in 0..HEADER + TAG {
+            assert_eq!(opener.open(&header, &mut vec![0; length]), Err(OpenError::BadTag));
+        }
+    }
+}

@@ -234,3 +234,86 @@ impl PartialEq for ServerKeys {
         self.to_bytes().ct_eq(&other.to_bytes()).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::proto::datagram::hex;
+
+    /// Computed apart from this program, with BIP-39's list.
+    #[test]
+    fn a_pin_has_known_words() {
+        let pin = PublicKeys { ed25519: [0x11; 32], x25519: [0x22; 32] }.pin();
+        assert_eq!(hex(&pin.0), "f505ac9a4323c8f26a619cc434e490c5ec5cbb87b5010c7617d17fa499dc8208");
+        assert_eq!(pin.words(), ["vital", "coin", "charge", "main", "develop", "junior"]);
+    }
+
+    #[test]
+    fn each_of_the_66_bits_changes_the_words_and_no_other() {
+        let pin = Pin([0x5a; 32]);
+        for bit in 0..256 {
+            let mut other = pin;
+            other.0[bit / 8] ^= 0x80 >> (bit % 8);
+            assert_eq!(other.words() != pin.words(), bit < 66, "bit {bit}");
+        }
+        assert_eq!(Pin([0; 32]).words(), ["abandon"; 6]);
+        assert_eq!(Pin([0xff; 32]).words(), ["zoo"; 6]);
+    }
+
+    #[test]
+    fn words_are_known_as_people_type_them() {
+        let pin = PublicKeys { ed25519: [0x11; 32], x25519: [0x22; 32] }.pin();
+        for typed in [
+            "vital coin charge main develop junior",
+            "  Vital-COIN-charge-main-develop-junior ",
+            "vital, coin,charge\tmain\ndevelop – junior.",
+        ] {
+            assert!(pin.matches_words(typed), "{typed}");
+        }
+        for typed in [
+            "",
+            "vital coin charge main develop",
+            "vital coin charge main develop junior junior",
+            "coin vital charge main develop junior",
+            "vitalcoinchargemaindevelopjunior",
+            "vital coin charge main develop juniors",
+        ] {
+            assert!(!pin.matches_words(typed), "{typed}");
+        }
+    }
+
+    #[test]
+    fn keys_come_back_as_they_were_kept() {
+        let mut rng = Rng::seed_from_u64(1);
+        let keys = ServerKeys::generate(Suite::Real, &mut rng);
+        let bytes = keys.to_bytes();
+        let back = ServerKeys::from_bytes(&bytes).unwrap();
+        assert!(back == keys);
+        assert_eq!(back.public(), keys.public());
+        assert_eq!(back.unknown_identifier("bob"), keys.unknown_identifier("bob"));
+        assert!(ServerKeys::generate(Suite::Real, &mut rng) != keys);
+
+        for cut in 0..bytes.len() {
+            assert!(ServerKeys::from_bytes(&bytes[..cut]).is_err(), "truncated at {cut}");
+        }
+        assert_eq!(ServerKeys::from_bytes(&[&bytes[..], &[0]].concat()).err(), Some(BadKeys::Damaged));
+        let mut newer = bytes.to_vec();
+        newer[0] = 2;
+        assert_eq!(ServerKeys::from_bytes(&newer).err(), Some(BadKeys::Version));
+    }
+
+    #[test]
+    fn a_server_cannot_start_from_null_keys() {
+        let keys = ServerKeys::generate(Suite::Null, &mut Rng::seed_from_u64(1));
+        assert_eq!(keys.suite(), Suite::Null);
+        assert_eq!(ServerKeys::from_bytes(&keys.to_bytes()).err(), Some(BadKeys::Version));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let keys = ServerKeys::generate(Suite::Real, &mut Rng::seed_from_u64(1));
+        assert_eq!(format!("{keys:?}"), format!("ServerKeys({:?})", keys.public()));
+    }
+}

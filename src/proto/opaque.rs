@@ -75,6 +75,13 @@ pub(super) struct Secret {
     pub(super) stretching: Stretching,
 }
 
+impl Secret {
+    /// OPAQUE writes a secret's length in two bytes, but would find out only at its last step.
+    fn check(&self) -> Result<(), Unusable> {
+        if self.bytes.len() > usize::from(u16::MAX) { Err(Unusable) } else { Ok(()) }
+    }
+}
+
 /// A secret that OPAQUE does not take: longer than 65,535 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unusable;
@@ -93,6 +100,7 @@ pub(super) enum ClientLogin {
 impl ClientLogin {
     /// Returns ke1 too.
     pub(super) fn start(suite: Suite, rng: &mut Rng, secret: &Secret) -> Result<(ClientLogin, Vec<u8>), Unusable> {
+        secret.check()?;
         if suite == Suite::Null {
             let nonce = rng.r#gen();
             return Ok((ClientLogin::Null { nonce }, padded(&[&nonce], 96)));
@@ -144,6 +152,7 @@ pub(super) enum ClientRegistration {
 impl ClientRegistration {
     /// Returns the registration request too.
     pub(super) fn start(suite: Suite, rng: &mut Rng, secret: &Secret) -> Result<(Self, Vec<u8>), Unusable> {
+        secret.check()?;
         if suite == Suite::Null {
             return Ok((ClientRegistration::Null, vec![0; 32]));
         }
@@ -360,4 +369,53 @@ fn padded(parts: &[&[u8]], length: usize) -> Vec<u8> {
     let mut bytes = parts.concat();
     bytes.resize(length, 0);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_shown_in_groups_and_taken_as_typed() {
+        let mut rng = Rng::seed_from_u64(1);
+        let code = recovery_code(&mut rng);
+        assert_eq!(code.len(), RECOVERY_CODE + 3);
+        assert!(code.split('-').all(|group| group.len() == 5), "{}", *code);
+        assert_eq!(normalise_code(&code).len(), RECOVERY_CODE);
+        assert!(normalise_code(&code).bytes().all(|byte| ALPHABET.contains(&byte)));
+        assert_eq!(normalise_code(&code.to_lowercase().replace('-', " ")), normalise_code(&code));
+        let reset = reset_code(&mut rng);
+        assert_eq!((reset.len(), normalise_code(&reset).len()), (RESET_CODE + 1, RESET_CODE));
+        assert_eq!(*normalise_code(" iIlL1-oO0\u{a0}abc\n"), "11111000ABC");
+    }
+
+    #[test]
+    fn all_letters_of_the_alphabet_come_up() {
+        let mut rng = Rng::seed_from_u64(2);
+        let many: String = (0..100).map(|_| normalise_code(&recovery_code(&mut rng)).to_string()).collect();
+        assert!(ALPHABET.iter().all(|letter| many.contains(char::from(*letter))));
+    }
+
+    /// Computed by another implementation of RFC 9106.
+    #[test]
+    fn a_password_is_stretched_as_known_and_a_code_is_not() {
+        let input = GenericArray::<u8, opaque_ke::generic_array::typenum::U64>::from([7; 64]);
+        let stretched = Stretching::Argon2id.hash(input).unwrap();
+        assert_eq!(crate::proto::datagram::hex(&stretched), STRETCHED);
+        assert_eq!(Stretching::Identity.hash(input).unwrap(), input);
+    }
+
+    #[test]
+    fn a_secret_longer_than_opaque_takes_is_an_error() {
+        let mut rng = Rng::seed_from_u64(3);
+        let long = password(&"x".repeat(65_536));
+        assert!(ClientLogin::start(Suite::Real, &mut rng, &long).is_err());
+        assert!(ClientRegistration::start(Suite::Real, &mut rng, &long).is_err());
+        assert!(ClientLogin::start(Suite::Real, &mut rng, &password("")).is_ok());
+    }
+
+    const STRETCHED: &str = "048e86168a7470db58536fdd2c4deffc067875c94757b5308a7e81ae527a2e5f\
+                             2ad666cb6147d9f86856ee8bf7ed1c40668fc9861eab738fb4491d3579382947";
 }

@@ -233,3 +233,118 @@ impl std::fmt::Debug for RoomKey {
         write!(f, "RoomKey({})", self.number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    const ID: PageId = PageId { room: RoomId(1), epoch: Epoch(2), first: Seq(77), count: 3 };
+    const SUITES: [Suite; 2] = [Suite::Real, Suite::Null];
+
+    fn keys(suite: Suite, seed: u64) -> ServerKeys {
+        ServerKeys::generate(suite, &mut Rng::seed_from_u64(seed))
+    }
+
+    fn others(id: PageId) -> [PageId; 4] {
+        [
+            PageId { room: RoomId(2), ..id },
+            PageId { epoch: Epoch(3), ..id },
+            PageId { first: Seq(78), ..id },
+            PageId { count: 2, ..id },
+        ]
+    }
+
+    /// Computed by other implementations of SHA-256 and RFC 8439.
+    #[test]
+    fn hash_and_seal_are_as_known() {
+        let hash = page_hash(Suite::Real, ID, &[5; 32], b"entries");
+        assert_eq!(hex(&hash), "0c5d4d85bf75e10b52d3297039746d60eb2dfa89e938569c3bce6dab35c7b31d");
+        let blob = [&[5; 32][..], &[9; 64], b"entries"].concat();
+        let sealed = RoomKey { number: 5, key: [6; 32] }.seal(Suite::Real, ID, &blob);
+        assert_eq!(
+            hex(&sealed),
+            "6c77383e42e8a1b0fb141e08c1d8e2914edc91e2997537af939df2ed29b18332008a74396210cd9703d6d7ee7398d906895629bf1b\
+             abb93e4aabb516a62f9be1b0f74c4c9b757b9fbf3ddb618cf5b047948089d36561005ff403b94e71b6cef88d36ea7be99c1483050a\
+             ec6a89537e1910f284a4c34eac"
+        );
+    }
+
+    #[test]
+    fn a_page_is_its_server_s_and_no_other() {
+        for suite in SUITES {
+            let keys = keys(suite, 1);
+            let page = sign_page(&keys, ID, &NO_PAGE, b"entries");
+            let verifier = Verifier::new(suite, &keys.public()).unwrap();
+            assert_eq!(verifier.verify_page(ID, &page.blob), Ok(page.hash));
+            assert_eq!(keys.verifier().verify_page(ID, &page.blob), Ok(page.hash));
+            let parts = Blob::split(&page.blob).unwrap();
+            assert_eq!((parts.previous, parts.entries), (&NO_PAGE, &b"entries"[..]));
+            for other in others(ID) {
+                assert_eq!(verifier.verify_page(other, &page.blob), Err(BadSignature), "{other:?}");
+            }
+            for bit in 0..page.blob.len() * 8 {
+                let mut flipped = page.blob.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(verifier.verify_page(ID, &flipped), Err(BadSignature), "bit {bit}");
+            }
+            for cut in 0..page.blob.len() {
+                assert_eq!(verifier.verify_page(ID, &page.blob[..cut]), Err(BadSignature));
+            }
+            let stranger = self::keys(suite, 2).verifier();
+            assert_eq!(stranger.verify_page(ID, &page.blob), Err(BadSignature));
+        }
+    }
+
+    #[test]
+    fn a_tip_is_its_server_s_and_no_page() {
+        for suite in SUITES {
+            let keys = keys(suite, 1);
+            let tip = sign_tip(&keys, RoomId(1), Epoch(2), Seq(79), [7; 32]);
+            let verifier = keys.verifier();
+            assert_eq!(verifier.verify_tip(&tip), Ok(()));
+            assert_eq!(SignedTip::from_bytes(&tip.to_bytes()), Some(tip));
+            for other in [
+                SignedTip { room: RoomId(2), ..tip },
+                SignedTip { epoch: Epoch(3), ..tip },
+                SignedTip { head: Seq(80), ..tip },
+                SignedTip { hash: [8; 32], ..tip },
+                SignedTip { signature: [0; 64], ..tip },
+            ] {
+                assert_eq!(verifier.verify_tip(&other), Err(BadSignature));
+            }
+            assert!(self::keys(suite, 2).verifier().verify_tip(&tip).is_err());
+        }
+    }
+
+    #[test]
+    fn a_sealed_page_opens_under_its_key_and_place_only() {
+        for suite in SUITES {
+            let mut rng = Rng::seed_from_u64(3);
+            let key = RoomKey::generate(9, &mut rng);
+            let blob = sign_page(&keys(suite, 1), ID, &NO_PAGE, b"entries").blob;
+            let sealed = key.seal(suite, ID, &blob);
+            assert_eq!(sealed.len(), blob.len() + TAG);
+            assert_eq!(key.open(suite, ID, &sealed).as_ref(), Some(&blob));
+            for other in others(ID) {
+                assert_eq!(key.open(suite, other, &sealed), None, "{other:?}");
+            }
+            assert_eq!(RoomKey { number: 8, ..key.clone() }.open(suite, ID, &sealed), None);
+            assert_eq!(RoomKey::generate(9, &mut rng).open(suite, ID, &sealed), None);
+            assert_eq!(key.open(suite, ID, &sealed[..TAG - 1]), None);
+        }
+        let sealed = RoomKey { number: 1, key: [1; 32] }.seal(Suite::Real, ID, &[0; BLOB_HEAD]);
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(RoomKey { number: 1, key: [1; 32] }.open(Suite::Real, ID, &flipped), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_that_is_none_is_refused() {
+        let bytes = (0..=255).map(|byte| [byte; 32]).find(|key| VerifyingKey::from_bytes(key).is_err()).unwrap();
+        assert!(Verifier::new(Suite::Real, &PublicKeys { ed25519: bytes, x25519: [0; 32] }).is_none());
+    }
+}

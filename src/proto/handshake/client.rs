@@ -163,7 +163,7 @@ pub enum Responded {
     /// Not now, or not at all; wait so many milliseconds.
     Refused(Refusal, u32),
     /// Go on: run this, perhaps elsewhere.
-    Proceed(Stretch),
+    Proceed(Box<Stretch>),
 }
 
 impl Initiator {
@@ -220,7 +220,7 @@ impl Initiator {
                 | (Some(Asked::Resume(..)), Answer::Resume { .. })
         );
         let asked = self.asked.take_if(|_| fits).ok_or(BadRespond::Answer)?;
-        Ok(Responded::Proceed(Stretch {
+        Ok(Responded::Proceed(Box::new(Stretch {
             suite: self.suite,
             index: header.session,
             schedule: self.noise.split(),
@@ -228,7 +228,7 @@ impl Initiator {
             rng: self.rng.clone(),
             asked,
             answer,
-        }))
+        })))
     }
 
     fn read(&mut self, message: &[u8]) -> Result<Answer, BadRespond> {

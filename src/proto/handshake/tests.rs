@@ -96,7 +96,7 @@ fn handle(initiator: &mut Initiator, respond: &[u8]) -> Result<Responded, BadRes
     initiator.handle_respond(&header, body)
 }
 
-fn proceed(initiator: &mut Initiator, respond: &[u8]) -> Stretch {
+fn proceed(initiator: &mut Initiator, respond: &[u8]) -> Box<Stretch> {
     match handle(initiator, respond) {
         Ok(Responded::Proceed(stretch)) => stretch,
         other => panic!("{other:?}"),
@@ -318,36 +318,34 @@ fn a_refusal_is_read_and_ends_the_attempt() {
     }
 }
 
+/// The client was made to talk to a false server, which has a handshake of its own with the real one and passes the
+/// OPAQUE messages on. `bound` is what the real server does: its context is of the handshake it is in. Otherwise it
+/// takes the victim's, as if OPAQUE were not bound to Noise.
+fn relayed(bound: bool) -> Result<Proven, WrongSecret> {
+    let mut real = World::with_account(Suite::Real, "sésame", "b");
+    let mut rng = Rng::seed_from_u64(99);
+    let false_keys = ServerKeys::generate(Suite::Real, &mut rng);
+    let intent = sign_in("sésame");
+    let begun = Initiator::begin(Suite::Real, &mut rng, &false_keys.public(), ATTEMPT, COOKIE_BYTES, &intent);
+    let (mut victim, body) = begun.unwrap();
+    assert_eq!(real.read(&body).err(), Some(BadInitiate::Noise), "passed on as it is");
+
+    let (cookie, message) = body.split_first_chunk().unwrap();
+    let (from_victim, request) = Responder::read(&false_keys, &mut rng, ATTEMPT, cookie, message).unwrap();
+    let Request::SignIn { ke1, .. } = request else { panic!("{request:?}") };
+    let (_, to_real) = real.begin(&sign_in("whatever"));
+    let (at_real, _) = real.read(&to_real).unwrap();
+    let context = if bound { &at_real } else { &from_victim }.context_for_tests();
+    let credential = real.password.as_ref();
+    let login = opaque::ServerLogin::start(&real.keys, &mut real.rng, &ke1, credential, "zoe", context);
+    let respond = from_victim.answer_for_tests(INDEX, login.unwrap().1);
+    proceed(&mut victim, &respond).run()
+}
+
 #[test]
 fn a_false_server_cannot_relay_a_sign_in() {
-    let mut real = World::with_account(Suite::Real, "sésame", "b");
-    let mut false_rng = Rng::seed_from_u64(99);
-    let false_keys = ServerKeys::generate(Suite::Real, &mut false_rng);
-
-    // The client was made to talk to the false server, which passes the OPAQUE messages on to the real one.
-    let begin =
-        Initiator::begin(Suite::Real, &mut real.rng, &false_keys.public(), ATTEMPT, COOKIE_BYTES, &sign_in("sésame"));
-    let (mut victim, body) = begin.unwrap();
-    assert_eq!(real.read(&body).err(), Some(BadInitiate::Noise), "passed on as it is");
-    let (cookie, message) = body.split_first_chunk().unwrap();
-    let (false_responder, request) = Responder::read(&false_keys, &mut false_rng, ATTEMPT, cookie, message).unwrap();
-    let Request::SignIn { ke1, .. } = request else { panic!("{request:?}") };
-
-    // Even under the very attempt and cookie, and with the false server's own Noise to the real one.
-    let (_, relayed) = real.begin(&sign_in("whatever"));
-    let (responder, _) = real.read(&relayed).unwrap();
-    let (_, ke2) = opaque::ServerLogin::start(
-        &real.keys,
-        &mut real.rng,
-        &ke1,
-        real.password.as_ref(),
-        "zoe",
-        responder.context_for_tests(),
-    )
-    .unwrap();
-    let respond = false_responder.answer_for_tests(INDEX, ke2);
-    let stretch = proceed(&mut victim, &respond);
-    assert_eq!(stretch.run().err(), Some(WrongSecret));
+    assert_eq!(relayed(true).err(), Some(WrongSecret));
+    assert!(relayed(false).is_ok(), "it is the binding that stops it");
 }
 
 #[test]
@@ -479,4 +477,15 @@ fn both_suites_make_messages_of_the_same_lengths() {
 fn secrets_are_not_shown() {
     let shown = format!("{:?} {:?}", sign_in("sésame"), replace(CredentialKind::Recovery, "sésame"));
     assert_eq!(shown, "SignIn Replace");
+}
+
+/// The core hands a stretch out to another thread and gets what it proved back.
+#[test]
+fn all_states_may_move_to_another_thread() {
+    fn assert_send<T: Send + 'static>() {}
+    assert_send::<Stretch>();
+    assert_send::<Proven>();
+    assert_send::<Initiator>();
+    assert_send::<Responder>();
+    assert_send::<PendingProof>();
 }
