@@ -342,7 +342,7 @@ impl Chat {
     }
 
     fn confirm(&mut self, answer: &str, words: &str) {
-        let yes = ["y", "yes", "o", "oui"].contains(&answer.trim().to_lowercase().as_str());
+        let yes = means_yes(answer);
         self.commands.push_back(Command::ConfirmPin(yes));
         if !yes {
             self.say(Say::KeyUnknown(words));
@@ -593,6 +593,11 @@ impl Chat {
         let text = say.text(self.settings.language);
         self.shown.push_back(Shown::Notice(Notice { code: say.code(), text, line }));
     }
+}
+
+/// Whether an answer is a yes, in either language.
+pub fn means_yes(answer: &str) -> bool {
+    ["y", "yes", "o", "oui"].contains(&answer.trim().to_lowercase().as_str())
 }
 
 fn log(room: Option<RoomId>) -> Log {

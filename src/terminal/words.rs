@@ -156,6 +156,8 @@ pub enum Say<'a> {
     Restored(&'a str),
     /// The check found nothing wrong.
     CheckedWell,
+    /// A name that no account has.
+    NoSuchAccount(&'a str),
     /// A server runs on the directory, or another command works on it.
     DataInUse(&'a str),
 }
@@ -404,6 +406,7 @@ impl Say<'_> {
             ),
             Say::Restored(file) => (format!("Restored from {file}."), format!("Restauré depuis {file}.")),
             Say::CheckedWell => two("Everything is in order.", "Tout est en ordre."),
+            Say::NoSuchAccount(user) => (format!("there is no account “{user}”"), format!("il n’y a pas de compte « {user} »")),
             Say::DataInUse(dir) => (
                 format!("{dir}: a server, or another command, is at work there"),
                 format!("{dir} : un serveur, ou une autre commande, y travaille"),
