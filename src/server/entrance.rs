@@ -442,7 +442,7 @@ impl Server {
             addr,
             present: attach.flags & ATTACH_PRESENT != 0,
             instance: attach.instance,
-            token: token.as_ref().map(|token| hash(token)),
+            token: token.as_ref().map(hash),
             room_head: self.room.head(),
             inbox_head: self.inboxes.head(user),
             seed: self.rng.next_u64(),
