@@ -93,12 +93,11 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Begins one, in a directory of its own.
+    /// Begins one, which will be written to a directory of its own.
     pub fn new(name: &str) -> Capture {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed); // Tests run side by side, some with the same name.
         let dir = std::env::temp_dir().join(format!("preau-dissector-{}-{number}-{name}", std::process::id()));
-        fs::create_dir_all(&dir).expect("the temporary directory takes files");
         let mut bytes = Vec::new();
         for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
             bytes.extend_from_slice(&word.to_le_bytes()); // Magic, version 2.4, zone, accuracy, longest, Ethernet.
@@ -159,6 +158,7 @@ impl Capture {
 
     /// Writes the capture and the key log, to be read by tshark.
     pub fn finish(self) -> Reader {
+        fs::create_dir_all(&self.dir).expect("the temporary directory takes files");
         fs::write(self.dir.join("capture.pcap"), &self.bytes).expect("the temporary directory takes files");
         fs::write(self.dir.join("keys.log"), &self.key_log).expect("the temporary directory takes files");
         Reader { dir: self.dir, frames: self.frames as usize }
