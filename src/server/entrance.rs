@@ -234,15 +234,8 @@ impl Server {
             return;
         };
         self.entrance.by_attempt.insert((addr, attempt), index);
-        let pending = Pending {
-            addr,
-            attempt,
-            initiate: body,
-            respond: respond.clone(),
-            proof,
-            purpose,
-            state: State::Open,
-        };
+        let pending =
+            Pending { addr, attempt, initiate: body, respond: respond.clone(), proof, purpose, state: State::Open };
         self.entrance.begun.push_back((now.mono, index));
         self.entrance.pending.insert(index, pending);
         self.send_to(addr, respond);
