@@ -329,7 +329,7 @@ impl Entrance {
                 self.outgoing = None;
                 // Without Argon2 it takes no longer than a datagram does.
                 Some(if stretch.is_slow() {
-                    Responding::Step(Step::Stretch(Box::new(stretch)))
+                    Responding::Step(Step::Stretch(stretch))
                 } else {
                     Responding::Stretched(Box::new(stretch.run()))
                 })
