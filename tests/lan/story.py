@@ -56,7 +56,7 @@ def tell(world, key_log):
 
 
 def register_three(world, words):
-    world.account("h2", "register", "amina", "--first-name", "Amina", "--last-name", "Diallo", "--trust", "zoo " * 6,
+    world.account("h2", "register", "amina", "--first-name", "Amina", "--last-name", "Martin", "--trust", "zoo " * 6,
                   expect=5)
     world.register("h2", "amina", "--trust", words)
     world.register("h3", "bob")
@@ -153,7 +153,7 @@ def coming_back(world, amina):
     check([message["text"] for message in letters] == ["un secret", "toujours là ?"], f"with robert: {letters}")
     members = {member["user"]: member for member in clo.members()}
     check(set(members) == {"amina", "robert", "clo"}, f"members: {members}")
-    check((members["amina"]["first_name"], members["amina"]["last_name"]) == ("Amina", "Diallo"), f"{members}")
+    check((members["amina"]["first_name"], members["amina"]["last_name"]) == ("Amina", "Martin"), f"{members}")
     check(all(member["online"] for member in members.values()), f"online: {members}")
     clo.quit()
     again = Chat(world, "h4", "clo").welcomed()
