@@ -1,11 +1,16 @@
 //! Préau: a peer-assisted chat for a classroom LAN, over UDP, that lets you watch the network work.
 //!
 //! The map of the crate, from the ground up; each module may use those above it (`tests/layers.rs` holds this):
-//! [`id`] and [`now`] name things and times, [`record`] says what is durable, [`wire`] turns bytes into meaning,
-//! [`proto`] holds one conversation between two nodes.
+//! [`id`] and [`now`] name things and times, [`text`] reads what people type and makes it fit to show, [`record`] says
+//! what is durable and [`store`] keeps it, [`wire`] turns bytes into meaning, [`proto`] holds one conversation between
+//! two nodes, [`server`] is the central node.
 
+pub mod client;
 pub mod id;
 pub mod now;
 pub mod proto;
 pub mod record;
+pub mod server;
+pub mod store;
+pub mod text;
 pub mod wire;

@@ -92,6 +92,9 @@ impl fmt::Debug for Account {
     }
 }
 
+/// Resume tokens kept for an account: as many as it may have sessions (proto.md, Bounds); the first to expire goes.
+pub const MAX_TOKENS: usize = 16;
+
 /// A resume token, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -226,9 +229,9 @@ pub enum Op {
         /// When it expires.
         expires: WallMs,
     },
-    /// A resume token.
+    /// A resume token; the first to expire goes when the account has more than [`MAX_TOKENS`].
     Token(Token),
-    /// A device that signed in; the oldest goes when there are more than [`MAX_DEVICES`].
+    /// A device that signed in, which makes it the newest; the oldest goes when there are more than [`MAX_DEVICES`].
     Device(UserId, SecretHash),
     /// All tokens of an account end.
     RevokeTokens(UserId),
@@ -292,7 +295,7 @@ pub struct Loaded {
     pub accounts: Vec<Account>,
     /// Every folded name ever taken, and by whom.
     pub taken: Vec<(String, UserId)>,
-    /// Tokens that have not expired.
+    /// Tokens, at most [`MAX_TOKENS`] an account. The store has no clock: expired ones are among them.
     pub tokens: Vec<Token>,
     /// The current epoch and the room's head when it began.
     pub epoch: (Epoch, Seq),

@@ -60,6 +60,14 @@ impl InFlight {
         self.flights.push_back(Flight { first, last, sent: now, sending: self.sendings, resent: false, lost: false });
     }
 
+    /// The earliest lost flight, if any.
+    pub fn peek_resend(&self) -> Option<Range> {
+        if self.lost == 0 {
+            return None;
+        }
+        self.flights.iter().find(|flight| flight.lost).map(|flight| (flight.first, flight.last))
+    }
+
     /// The earliest lost flight; it counts as sent again now.
     pub fn next_resend(&mut self, now: Instant) -> Option<Range> {
         if self.lost == 0 {

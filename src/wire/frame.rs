@@ -337,13 +337,16 @@ frames! {
         /// A [`ByeReason`].
         reason: u8,
     }
+    /// The token arrived.
+    0x2d TokenAck Sealed {
+    }
     /// What brings a member back without the password.
     0x40 Token Credential {
         /// The token.
         token: ByteArray<32>,
         /// Seconds until it ends.
         lifetime_s: u32,
-        /// The device secret.
+        /// The device secret; zeros: the one held stays.
         device: ByteArray<32>,
     }
 }
@@ -681,6 +684,7 @@ mod tests {
             Call { id: CallId(1), have: 0, body: ByteBuf::from([0x91, 6]) }.into(),
             Reply { id: CallId(1), index: 0, total: 1, body: ByteBuf::from([0x91, 0]) }.into(),
             Bye { reason: ByeReason::Closing as u8 }.into(),
+            TokenAck {}.into(),
             Token { token: ByteArray::new([8; 32]), lifetime_s: 43_200, device: ByteArray::new([9; 32]) }.into(),
         ]
     }

@@ -1,0 +1,1 @@
+//! The server as a whole, against a scripted client.
