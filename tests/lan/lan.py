@@ -113,7 +113,7 @@ class Capture:
         while True:
             try:
                 frame = self.socket.recv(65535)
-            except TimeoutError:
+            except socket.timeout:  # TimeoutError itself, from Python 3.10 on
                 if self.ending:
                     return
                 continue
