@@ -1,5 +1,7 @@
 //! Clients and a server with its real store in memory, on a network that loses, delays and repeats, in virtual time.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -123,8 +125,8 @@ impl World {
         self.register(port, &format!("member{port}"));
         self.sign_in(port, &format!("member{port}"), "sésame");
         self.run(Duration::from_secs(if self.loss > 0.0 { 10 } else { 1 }));
-        let node = &self.nodes[&port];
-        assert_eq!(node.client.model().connection, Connection::Connected, "{:?}", node.told);
+        let told = &self.nodes[&port].told;
+        assert!(told.contains(&"entered true".to_owned()), "{told:?}");
     }
 
     fn register(&mut self, port: u16, username: &str) {
@@ -537,4 +539,42 @@ fn an_idle_client_wakes_about_once_a_second() {
     assert!(after.datagrams_sent - before.datagrams_sent <= 20, "{}", after.datagrams_sent - before.datagrams_sent);
     let ports: BTreeSet<u16> = world.nodes.keys().copied().collect();
     assert_eq!(ports.len(), 1);
+}
+
+#[test]
+fn through_kills_of_server_and_clients_what_was_stored_is_everywhere_once() {
+    for seed in 0..10 {
+        let mut world = World::new(Suite::Null, seed);
+        (1..=4).for_each(|port| world.member(port));
+        (world.loss, world.duplicates) = (0.2, 0.1);
+        for i in 0..60 {
+            for port in 1..=3 {
+                world.say(port, vec![], &format!("{port} says {i}"));
+            }
+            world.run(Duration::from_millis(50));
+            if i % 20 == 10 {
+                world.server = None;
+                world.run(Duration::from_millis(700));
+                world.start_server();
+            }
+            if i % 20 == 15 {
+                let port = world.rng.gen_range(1..=3);
+                let killed = world.nodes.remove(&port).unwrap();
+                let now = world.now;
+                world.start(port, killed.profile);
+                assert!(world.client(port).resume(now));
+            }
+        }
+        world.run(Duration::from_secs(30));
+        let all = world.room(4);
+        let said: BTreeSet<_> = all.iter().cloned().collect();
+        assert_eq!((all.len(), said.len()), (180, 180), "seed {seed}: each once");
+        for port in 1..=3 {
+            assert_eq!(world.client(port).model().undecided(), 0, "seed {seed}");
+            let room = world.room(port);
+            assert!(all.ends_with(&room), "seed {seed}: from where it was killed on, the same");
+            let own = all.iter().filter(|text| text.starts_with(&format!("{port} "))).cloned();
+            assert_eq!(own.collect::<Vec<_>>(), (0..60).map(|i| format!("{port} says {i}")).collect::<Vec<_>>());
+        }
+    }
 }
