@@ -353,7 +353,7 @@ fn wrong_password_and_unknown_user_get_the_same_answer() {
     for username in ["zoe", "nobody"] {
         let intent = preau::proto::handshake::Intent::SignIn {
             username: username.into(),
-            password: "wrong".to_owned().into(),
+            password: "wrong".to_owned(),
             device: None,
         };
         let before = host.counter("bytes_out");

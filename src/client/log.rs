@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn letters_cut_differently_the_second_time_are_not_shown_twice() {
         let mut log = began(0, 0);
-        assert_eq!(page(&mut log, 1, 2, 3).1, []);
+        assert!(page(&mut log, 1, 2, 3).1.is_empty());
         assert_eq!(page(&mut log, 2, 1, 2).1, [1, 2, 3]);
         assert_eq!(page(&mut log, 3, 3, 5).1, [4, 5]);
     }

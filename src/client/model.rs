@@ -19,12 +19,12 @@ pub struct Model {
     /// Folded usernames.
     pub(super) names: BTreeMap<String, UserId>,
     pub(super) online: usize,
-    pub(super) undecided: usize,
+    pub(crate) undecided: usize,
 }
 
 impl Model {
     /// Nobody known yet.
-    pub(super) fn new(me: Option<UserId>) -> Model {
+    pub(crate) fn new(me: Option<UserId>) -> Model {
         let (members, names) = (BTreeMap::new(), BTreeMap::new());
         Model { members, connection: Connection::Connecting, me, names, online: 0, undecided: 0 }
     }
@@ -50,7 +50,7 @@ impl Model {
     }
 
     /// Puts a record in place of what was held of that member.
-    pub(super) fn put(&mut self, member: Member) {
+    pub(crate) fn put(&mut self, member: Member) {
         let (user, here) = (member.user, member.flags & MEMBER_ONLINE != 0);
         let former = self.members.get(&user);
         let was_here = former.is_some_and(|former| former.flags & MEMBER_ONLINE != 0);

@@ -34,7 +34,7 @@ pub struct Host {
     pub rng: Rng,
     /// Datagrams the server sent and nobody has looked at.
     pub sent: VecDeque<(SocketAddr, Vec<u8>)>,
-    /// Every batch it stored.
+    /// Every batch that is on its disk.
     pub batches: Vec<Batch>,
     /// Batches fail with this reason.
     pub disk_fault: Option<String>,
@@ -97,7 +97,9 @@ impl Host {
                             self.disk_fault.is_some() || matches!(stored, Stored::Done),
                             "the store refused a batch of the server: {stored:?}"
                         );
-                        self.batches.push(batch);
+                        if matches!(stored, Stored::Done) {
+                            self.batches.push(batch);
+                        }
                         self.server.handle_stored(self.now, stored);
                     }
                     Event::Fetch(id, fetch) => {
@@ -149,9 +151,8 @@ impl Host {
         self.give(from, &confirm);
         if attach.is_none() {
             let mut outcome = self.take_sent(from).expect("an outcome");
-            match proven.open_outcome(&mut outcome).expect("genuine") {
-                Outcome { refusal: Some(refusal), .. } => return Err(refusal),
-                Outcome { refusal: None, .. } => {}
+            if let Outcome { refusal: Some(refusal), .. } = proven.open_outcome(&mut outcome).expect("genuine") {
+                return Err(refusal);
             }
         }
         Ok(proven)
@@ -162,8 +163,8 @@ impl Host {
             username: username.into(),
             first_name: "First".into(),
             last_name: "Last".into(),
-            password: format!("{username}'s password").into(),
-            recovery_code: "0123456789ABCDEFGHJK".to_owned().into(),
+            password: format!("{username}'s password"),
+            recovery_code: "0123456789ABCDEFGHJK".to_owned(),
         };
         self.come_in(from, &intent, None).expect("registered");
     }
@@ -175,11 +176,8 @@ impl Host {
     }
 
     pub fn sign_in(&mut self, from: SocketAddr, username: &str) -> Member {
-        let intent = Intent::SignIn {
-            username: username.into(),
-            password: format!("{username}'s password").into(),
-            device: None,
-        };
+        let intent =
+            Intent::SignIn { username: username.into(), password: format!("{username}'s password"), device: None };
         let instance = Instance(self.rng.next_u64());
         let attach = Attach { instance, room: None, inbox: None, tip: None, flags: ATTACH_PRESENT };
         let mut proven = self.come_in(from, &intent, Some(attach)).expect("let in");
