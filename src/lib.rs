@@ -11,6 +11,7 @@ pub mod now;
 pub mod proto;
 pub mod record;
 pub mod server;
+pub mod sim;
 pub mod store;
 pub mod text;
 pub mod wire;
