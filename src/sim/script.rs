@@ -20,7 +20,7 @@ impl World {
     pub(super) fn act(&mut self, act: Act) -> Result<(), Broken> {
         let troubled = self.phase == Phase::Trouble;
         match act {
-            Act::Start(device) => self.start_device(device)?,
+            Act::Start(device) if troubled => self.start_device(device)?,
             Act::Crash(device) if troubled && self.devices[device].core.is_some() => {
                 self.devices[device].die(&mut self.dice)?;
             }
@@ -35,13 +35,14 @@ impl World {
             Act::LookUp(device) => self.look_up(device)?,
             Act::CrashServer if troubled && self.server.core.is_some() => self.crash_server()?,
             Act::StopServer if troubled => self.close_server()?,
-            Act::StartServer => self.start_server()?,
+            Act::StartServer if troubled => self.start_server()?,
             Act::DiskFails(until) => self.server.disk_fails_until = until,
             Act::ProfileFails(device, until) => self.devices[device].disk_fails_until = until,
             Act::Weather(device, way, weather) if troubled => self.network.set_weather(device, way, weather),
             Act::Cut(device, way, cut) if troubled => self.network.cut(device, way, cut),
             Act::ClearUp => self.clear_up()?,
-            Act::Crash(_) | Act::Leave(_) | Act::CrashServer | Act::StopServer | Act::Weather(..) | Act::Cut(..) => {}
+            // Everything is to stay well, or is over.
+            _ => {}
         }
         self.check_bounds()
     }
