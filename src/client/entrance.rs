@@ -16,8 +16,8 @@ use crate::proto::keys::{Pin, PublicKeys};
 use crate::proto::rng::Rng;
 use crate::proto::rtt::jittered;
 use crate::proto::suite::Suite;
-use crate::wire::entrance::{ATTACH_TOKEN, Attach, Refusal, Retry};
-use crate::wire::frame::{Frame, Protection, Token, Welcome};
+use crate::wire::entrance::{Attach, Refusal, Retry};
+use crate::wire::frame::{Frame, Protection, Welcome};
 use crate::wire::header::{Header, Type};
 use crate::wire::limits::{HANDSHAKE_LIFETIME, HEADER, HELLO};
 
@@ -72,9 +72,6 @@ struct Confirming {
     datagram: Vec<u8>,
     resend: Resend,
     give_up: Instant,
-    welcome: Option<Welcome>,
-    token: Option<Token>,
-    token_asked: bool,
 }
 
 /// Something for the client to act on.
@@ -103,8 +100,6 @@ pub enum Step {
     },
     /// A registration or replacement is done; the entrance is idle.
     Done(Intent),
-    /// A session stands; the entrance is idle.
-    Stands(Box<Standing>),
 }
 
 /// A session at its beginning.
@@ -119,10 +114,8 @@ pub struct Standing {
     pub key_log_line: String,
     /// What the server said.
     pub welcome: Welcome,
-    /// The token, if one was asked for and came.
-    pub token: Option<Token>,
-    /// What it was made with.
-    pub intent: Intent,
+    /// What followed in the same datagram.
+    pub more: Vec<Frame>,
 }
 
 /// Resends begin after this and double up to [`RESEND_MAX`].
@@ -135,8 +128,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_RETURNING: Duration = Duration::from_secs(2);
 /// So long may nothing but foreign keys answer (proto.md, section 4).
 const FOREIGN: Duration = Duration::from_secs(3);
-/// A welcome's token that was lost comes with the answer to a repeated confirm, as long as we say nothing else.
-const TOKEN_GRACE: Duration = Duration::from_secs(1);
 
 /// When a datagram is sent again.
 struct Resend {
@@ -247,12 +238,7 @@ impl Entrance {
                 resend.again(now, rng);
                 self.outgoing = Some(datagram.clone());
             }
-            State::Confirming(confirming) if confirming.give_up <= now => {
-                if confirming.welcome.is_some() {
-                    return self.stand();
-                }
-                self.hello(now, rng, counters);
-            }
+            State::Confirming(confirming) if confirming.give_up <= now => self.hello(now, rng, counters),
             State::Confirming(confirming) if confirming.resend.at <= now => {
                 confirming.resend.again(now, rng);
                 self.outgoing = Some(confirming.datagram.clone());
@@ -329,7 +315,7 @@ impl Entrance {
                 self.outgoing = None;
                 // Without Argon2 it takes no longer than a datagram does.
                 Some(if stretch.is_slow() {
-                    Responding::Step(Step::Stretch(Box::new(stretch)))
+                    Responding::Step(Step::Stretch(stretch))
                 } else {
                     Responding::Stretched(Box::new(stretch.run()))
                 })
@@ -358,7 +344,6 @@ impl Entrance {
             return self.refused(Refusal::WrongCredentials, 0);
         };
         let keys = proven.keys.take();
-        let token_asked = keys.is_some() && attach.flags & ATTACH_TOKEN != 0;
         let key_log_line = keys.as_ref().map(|keys| keys.key_log_line(proven.index));
         let patience = if keys.is_some() { self.patience() } else { HANDSHAKE_LIFETIME };
         let datagram = proven.confirm(keys.is_some().then_some(attach));
@@ -370,9 +355,6 @@ impl Entrance {
             datagram,
             resend: Resend::begin(now, rng),
             give_up: now + patience,
-            welcome: None,
-            token: None,
-            token_asked,
         }));
         None
     }
@@ -401,39 +383,41 @@ impl Entrance {
         }
     }
 
-    /// A datagram of the session that is being confirmed came: welcome and token count, the rest comes again.
+    /// A datagram of the session that is being confirmed came. It stands with its welcome; what overtook that comes
+    /// again, since nothing of it is acknowledged.
     pub fn handle_session(
         &mut self,
-        now: Instant,
         header: &Header,
         datagram: &mut [u8],
         counters: &mut Counters,
-    ) -> Vec<Step> {
-        let State::Confirming(confirming) = &mut self.state else { return Vec::new() };
+    ) -> Option<Standing> {
+        let State::Confirming(confirming) = &mut self.state else { return None };
         let Some((_, opener)) = &mut confirming.keys else {
             counters.dropped_session += 1;
-            return Vec::new();
+            return None;
         };
         let Ok(body) = opener.open(header, datagram) else {
             counters.dropped_forged += 1;
-            return Vec::new();
+            return None;
         };
         let Ok(frames) = Frame::take_all(body, protection(header.kind), None) else {
             counters.dropped_frames += 1;
-            return Vec::new();
+            return None;
         };
-        for frame in frames {
-            match frame {
-                Frame::Welcome(welcome) if confirming.welcome.is_none() => {
-                    confirming.welcome = Some(welcome);
-                    confirming.give_up = now + TOKEN_GRACE;
-                }
-                Frame::Token(token) => confirming.token = Some(token),
-                _ => {}
-            }
-        }
-        let whole = confirming.welcome.is_some() && (confirming.token.is_some() || !confirming.token_asked);
-        if whole { self.stand() } else { Vec::new() }
+        let welcome = frames.iter().position(|frame| matches!(frame, Frame::Welcome(_)))?;
+        let mut frames = frames.into_iter().skip(welcome);
+        let Some(Frame::Welcome(welcome)) = frames.next() else { return None };
+        let (protector, opener) = confirming.keys.take()?;
+        let standing = Standing {
+            index: confirming.proven.index,
+            protector,
+            opener,
+            key_log_line: confirming.key_log_line.take().unwrap_or_default(),
+            welcome,
+            more: frames.collect(),
+        };
+        self.stop();
+        Some(standing)
     }
 
     /// The datagram to send, if there is one.
@@ -483,26 +467,6 @@ impl Entrance {
         self.state = State::Idle;
         self.outgoing = None;
         self.intent.take().map(|intent| Step::Refused { refusal, wait_ms, intent })
-    }
-
-    fn stand(&mut self) -> Vec<Step> {
-        self.outgoing = None;
-        let State::Confirming(confirming) = std::mem::replace(&mut self.state, State::Idle) else { return Vec::new() };
-        let confirming = *confirming;
-        let (Some((protector, opener)), Some(welcome), Some(intent)) =
-            (confirming.keys, confirming.welcome, self.intent.take())
-        else {
-            return Vec::new();
-        };
-        vec![Step::Stands(Box::new(Standing {
-            index: confirming.proven.index,
-            protector,
-            opener,
-            key_log_line: confirming.key_log_line.unwrap_or_default(),
-            welcome,
-            token: confirming.token,
-            intent,
-        }))]
     }
 }
 

@@ -37,14 +37,15 @@ impl Client {
                 Err(Unreadable::Frames(_)) => self.counters.dropped_frames += 1,
             }
         } else if self.entrance.confirming() == Some(header.session) {
-            let steps = self.entrance.handle_session(now.mono, header, datagram, &mut self.counters);
-            self.on_steps(now, steps);
+            if let Some(standing) = self.entrance.handle_session(header, datagram, &mut self.counters) {
+                self.on_session(now, standing);
+            }
         } else {
             self.counters.dropped_session += 1;
         }
     }
 
-    fn on_frame(&mut self, now: Now, frame: Frame) {
+    pub(super) fn on_frame(&mut self, now: Now, frame: Frame) {
         match frame {
             Frame::Page(page) => self.on_page(now, &page),
             Frame::Letters(letters) => self.on_letters(now, &letters),
@@ -81,7 +82,7 @@ impl Client {
         }
     }
 
-    fn put(&mut self, frame: impl Into<Frame>) {
+    pub(super) fn put(&mut self, frame: impl Into<Frame>) {
         // A bye in the same datagram may have ended the session.
         if let Some(session) = &mut self.session {
             session.put(&frame.into());
@@ -287,7 +288,6 @@ impl Client {
                 Step::Stretch(stretch) => self.events.push_back(Event::Stretch(stretch)),
                 Step::Refused { refusal, wait_ms, intent } => self.on_not_let_in(now, refusal, wait_ms, intent),
                 Step::Done(intent) => self.on_done(intent),
-                Step::Stands(standing) => self.on_session(now, *standing),
             }
         }
     }

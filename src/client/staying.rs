@@ -18,7 +18,7 @@ use crate::proto::rtt::jittered;
 use crate::proto::sign::RoomKey;
 use crate::record::Keep;
 use crate::wire::entrance::Refusal;
-use crate::wire::frame::{Bye, ByeReason, Token, WELCOME_KEY_LOG, WELCOME_SEALED, Welcome};
+use crate::wire::frame::{Bye, ByeReason, Token, TokenAck, WELCOME_KEY_LOG, WELCOME_SEALED, Welcome};
 use crate::wire::limits::TOKEN_LIFETIME;
 
 /// What a client comes back with, and how often it tries.
@@ -215,14 +215,18 @@ impl Client {
     }
 
     pub(super) fn on_token(&mut self, now: Now, token: &Token) {
+        self.put(TokenAck {});
         if !self.config.token {
             self.counters.dropped_unexpected += 1;
             return;
         }
-        let ends = WallMs(now.wall.0.saturating_add(u64::from(token.lifetime_s) * 1000));
-        self.staying.token = Some((*token.token, ends));
-        self.keeper.keep(Keep::Token(self.staying.token));
-        if self.staying.device != Some(*token.device) {
+        if self.staying.token.is_none_or(|(held, _)| held != *token.token) {
+            let ends = WallMs(now.wall.0.saturating_add(u64::from(token.lifetime_s) * 1000));
+            self.staying.token = Some((*token.token, ends));
+            self.keeper.keep(Keep::Token(self.staying.token));
+        }
+        // Zeros: the one that is held stays.
+        if *token.device != [0; 32] && self.staying.device != Some(*token.device) {
             self.staying.device = Some(*token.device);
             self.keeper.keep(Keep::Device(*token.device));
         }
@@ -236,7 +240,7 @@ impl Client {
 
     /// A new session stands; it takes the place of the one before.
     pub(super) fn on_session(&mut self, now: Now, standing: Standing) {
-        let Standing { index, protector, opener, key_log_line, welcome, token, .. } = standing;
+        let Standing { index, protector, opener, key_log_line, welcome, more } = standing;
         self.counters.sessions += 1;
         if let Some(mut former) = self.session.take() {
             former.put(&Bye { reason: ByeReason::Left as u8 }.into());
@@ -254,12 +258,12 @@ impl Client {
         self.events.push_back(Event::KeyLog(key_log_line));
         let first = !std::mem::replace(&mut self.staying.staying, true);
         (self.staying.commanded, self.staying.pause) = (false, PAUSE_FIRST);
-        if let Some(token) = token {
-            self.on_token(now, &token);
-        }
         self.on_welcome(now, &welcome, first);
         self.outbox.on_session(welcome.decided);
         self.calls.on_session();
+        for frame in more {
+            self.on_frame(now, frame);
+        }
     }
 
     fn on_welcome(&mut self, now: Now, welcome: &Welcome, first: bool) {

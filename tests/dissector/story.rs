@@ -42,7 +42,8 @@ pub fn page(first: u64, list: &[Entry]) -> Frame {
 /// The same in a sealed room.
 pub fn sealed_page(first: u64, key: u8, list: &[Entry]) -> Frame {
     let Frame::Page(mut page) = page(first, list) else { unreachable!("page makes pages") };
-    let mut aad = [&1u32.to_be_bytes()[..], &1u32.to_be_bytes(), &first.to_be_bytes(), &page.count.to_be_bytes()].concat();
+    let mut aad =
+        [&1u32.to_be_bytes()[..], &1u32.to_be_bytes(), &first.to_be_bytes(), &page.count.to_be_bytes()].concat();
     aad.push(key);
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&first.to_be_bytes());
