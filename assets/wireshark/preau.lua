@@ -54,8 +54,9 @@ local storing = { [0] = "all is well", [1] = "the server cannot store: read and 
 local sealed_room, key_logged = { 1, "sealed", "the room is sealed" }, { 2, "key_log", "the server keeps a key log" }
 local online, teacher, removed = { 1, "online", "online" }, { 2, "teacher", "teacher" }, { 4, "removed", "removed" }
 
--- A field: name, type, and for some the words of its values or the names of its bits. Types: u8 to u64; str; bin, or
--- bin32 and so on where the length is fixed; time; users; ranges; list, of records described by `of`; a `?`: or nil.
+-- A field: name, type, and for some the words of its values, of 0 alone, or the names of its bits. Types: u8 to u64;
+-- str; bin, or bin32 and so on where the length is fixed; time; users; list, of at most `most` records described by
+-- `of` (64 if nothing is said); with a `?`: or nil.
 local RANGES = { { "first", "u64" }, { "last", "u64" } }
 local STORED = { { "n", "u64" }, { "room", "u32" }, { "seq", "u64" }, { "of", "u32" } }
 local TOLD = { { "n", "u64" }, { "seq", "u64" }, { "to", "users" }, { "absent", "users" } }
@@ -65,7 +66,7 @@ local MEMBERS = {
   { "former", "str?" }, { "flags", "u8", bits = { online, teacher, removed } },
 }
 local MESSAGES = {
-  { "room", "u32", words = { [0] = "inbox" } }, { "seq", "u64" }, { "author", "u32" }, { "to", "users" },
+  { "room", "u32", zero = "inbox" }, { "seq", "u64" }, { "author", "u32" }, { "to", "users" },
   { "time", "time" }, { "text", "str" },
 }
 local ACK = { { "upto", "u64" }, { "delay_us", "u32" }, { "ranges", "list", of = RANGES, as = "range", most = 16 } }
@@ -84,7 +85,7 @@ local SERVER, CLIENT, BOTH = "server", "client", "both"
 local frames = {
   [0x01] = { "page", "R", SERVER, {
     { "room", "u32" }, { "epoch", "u32" }, { "first", "u64" }, { "count", "u16" },
-    { "key", "u8", words = { [0] = "not sealed" } }, { "blob", "bin" } } },
+    { "key", "u8", zero = "not sealed" }, { "blob", "bin" } } },
   [0x02] = { "tip", "R", SERVER, {
     { "room", "u32" }, { "epoch", "u32" }, { "head", "u64" }, { "hash", "bin32" }, { "signature", "bin64" },
     { "boot", "u32" }, { "roster", "u64" }, { "status", "u8", words = storing } } },
@@ -94,7 +95,8 @@ local frames = {
   [0x05] = { "roster_ack", "R", CLIENT, fields({ { "boot", "u32" } }, ACK) },
   [0x06] = { "ping", "R", BOTH, { { "nonce", "u32" } } },
   [0x07] = { "pong", "R", BOTH, { { "nonce", "u32" } } },
-  [0x08] = { "say", "R", CLIENT, fields({ { "instance", "u64", hex = true }, { "n", "u64" }, { "room", "u32" } }, PART) },
+  [0x08] = { "say", "R", CLIENT, fields({
+    { "instance", "u64", hex = true }, { "n", "u64" }, { "room", "u32" } }, PART) },
   [0x09] = { "stored", "R", SERVER, {
     { "instance", "u64", hex = true }, { "list", "list", of = STORED, as = "item" } } },
   [0x0a] = { "receipt", "R", SERVER, {
@@ -106,7 +108,8 @@ local frames = {
     { "head", "u64" }, { "inbox_head", "u64" }, { "inbox_from", "u64" }, { "boot", "u32" }, { "roster", "u64" },
     { "decided", "u64" }, { "flags", "u8", bits = { sealed_room, key_logged } }, { "key", "u8" },
     { "room_key", "bin32?" } } },
-  [0x21] = { "tell", "S", CLIENT, fields({ { "instance", "u64", hex = true }, { "n", "u64" }, { "to", "users", most = 32 } }, PART) },
+  [0x21] = { "tell", "S", CLIENT, fields({
+    { "instance", "u64", hex = true }, { "n", "u64" }, { "to", "users", most = 32 } }, PART) },
   [0x22] = { "told", "S", SERVER, {
     { "instance", "u64", hex = true }, { "list", "list", of = TOLD, as = "item" } } },
   [0x23] = { "letters", "S", SERVER, { { "epoch", "u32" }, { "first", "u64" }, { "entries", "bin" } } },
@@ -124,10 +127,42 @@ local frames = {
   [0x40] = { "token", "C", SERVER, { { "token", "bin32" }, { "lifetime_s", "u32" }, { "device", "bin32" } } },
 }
 
+-- What each is for, in a few words.
+local purposes = {
+  page = "messages of the room, committed and signed together",
+  tip = "how far the room goes, so that nobody misses the last message",
+  ack = "these entries of the room arrived",
+  roster = "who the members are, and who is online",
+  roster_ack = "these changes of the roster arrived",
+  ping = "are you there?",
+  pong = "I am",
+  say = "a message for everybody, on its way to the server",
+  stored = "your messages are on the server's disk, and these are their numbers",
+  receipt = "so many members have received your messages",
+  receipt_ack = "the receipt arrived",
+  want = "these entries are missing here: send them",
+  welcome = "you are in: who you are, and how far everything goes",
+  tell = "a private message, on its way to the server",
+  told = "your private messages are on the server's disk",
+  letters = "private messages to or from this member",
+  letters_ack = "these private messages arrived",
+  letters_want = "these private messages are missing here: send them",
+  letters_receipt = "so many recipients have received your private messages",
+  letters_receipt_ack = "the receipt arrived",
+  refused = "this message will never be taken",
+  slow = "too fast: keep the message and wait",
+  call = "a question to the server",
+  reply = "its answer, or a piece of it",
+  bye = "the session ends",
+  token = "what brings this member back without the password",
+}
+
 -- Section 6: what entries are made of, by their first element.
 local entry_kinds = {
   [1] = { { "kind", "u8" }, { "author", "u32" }, { "time", "time" }, { "rest", "u8" }, { "text", "str" } },
-  [2] = { { "kind", "u8" }, { "author", "u32" }, { "time", "time" }, { "rest", "u8" }, { "to", "users" }, { "text", "str" } },
+  [2] = {
+    { "kind", "u8" }, { "author", "u32" }, { "time", "time" }, { "rest", "u8" }, { "to", "users" }, { "text", "str" },
+  },
 }
 
 -- Section 10: name, what is asked, what the answer holds after a status of 0.
@@ -161,7 +196,7 @@ local function register(abbrev, make, ...)
 end
 
 local function label(name)
-  local words = name:gsub("_", " ")
+  local words = name:gsub("_us$", " (µs)"):gsub("_ms$", " (ms)"):gsub("_s$", " (s)"):gsub("_", " ")
   return (words:gsub("^%l", string.upper))
 end
 
@@ -209,7 +244,11 @@ register("noise.tag", ProtoField.bytes, "Tag")
 local frame_names = {}
 for code, about in pairs(frames) do frame_names[code] = about[1] end
 register("frame", ProtoField.uint8, "Kind", base.HEX, frame_names)
-for _, about in pairs(frames) do register_all(about[1], about[4]) end
+for _, about in pairs(frames) do
+  register(about[1], ProtoField.none, label(about[1]))
+  register_all(about[1], about[4])
+end
+register("entry", ProtoField.none, "Entry")
 register("page.last", ProtoField.uint64, "Last", base.DEC)
 register("page.previous", ProtoField.bytes, "Hash of the page before")
 register("page.signature", ProtoField.bytes, "Signature")
@@ -231,7 +270,7 @@ register("after_ms", ProtoField.double, "After (ms)")
 preau.fields = registered
 
 local malformed = ProtoExpert.new("preau.expert.malformed", "Not as proto.md describes it: a receiver drops this",
-  expert.group.MALFORMED, expert.severity.ERROR)
+  expert.group.PROTOCOL, expert.severity.ERROR) -- The group MALFORMED is for dissectors that ran off the end.
 local misplaced = ProtoExpert.new("preau.expert.misplaced", "Travels otherwise than it must: a receiver drops this",
   expert.group.PROTOCOL, expert.severity.WARN)
 local forged = ProtoExpert.new("preau.expert.tag", "The tag does not verify: a receiver drops this",
@@ -498,10 +537,11 @@ local function learn_name(server, user, name, number)
   end
 end
 
+-- What a user was called before frame `number`: the frame's own news would not be known to all of it in one pass.
 local function name_of(server, user, number)
   local known = names[server .. "/" .. user] or {}
   for at = #known, 1, -1 do
-    if known[at].number <= number then return known[at].name end
+    if known[at].number < number then return known[at].name end
   end
 end
 
@@ -590,7 +630,8 @@ local function character(s, at)
   local function tail(x) return x and x >= 0x80 and x < 0xc0 end
   if a < 0x80 then return 1 end
   if a >= 0xc2 and a < 0xe0 and tail(b) then return 2 end
-  if a >= 0xe0 and a < 0xf0 and tail(b) and tail(c) and not (a == 0xe0 and b < 0xa0) and not (a == 0xed and b >= 0xa0) then
+  if a >= 0xe0 and a < 0xf0 and tail(b) and tail(c) and not (a == 0xe0 and b < 0xa0)
+    and not (a == 0xed and b >= 0xa0) then
     return 3
   end
   if a >= 0xf0 and a < 0xf5 and tail(b) and tail(c) and tail(d) and not (a == 0xf0 and b < 0x90)
@@ -656,7 +697,7 @@ end
 
 local function complain(d, item, text)
   item:add_proto_expert_info(malformed, text)
-  d.bad = d.bad or text
+  d.bad = d.bad or (d.inside and d.inside .. ": " or "") .. text
 end
 
 local function add_number(d, tree, buf, pfield, field, value)
@@ -666,14 +707,16 @@ local function add_number(d, tree, buf, pfield, field, value)
     return false
   end
   local range = buf.tvb(value.at, value.len)
-  local item = kind == "u64" and tree:add(pfield, range, UInt64.new(value.lo, value.hi)) or tree:add(pfield, range, value.n)
+  local number = kind == "u64" and UInt64.new(value.lo, value.hi) or value.n
+  local item = tree:add(pfield, range, number)
   local said = {}
   for _, bit in ipairs(field.bits or {}) do
     item:add(pf[field.abbrev .. "." .. bit[2]], range, value.n)
     if math.floor(value.n / bit[1]) % 2 == 1 then said[#said + 1] = bit[3] end
   end
   if field.bits then item:append_text(" (" .. (#said > 0 and table.concat(said, ", ") or "none") .. ")") end
-  if field[1] == "user" or field[1] == "author" or field[1] == "with" then
+  if field.zero and value.n == 0 then item:append_text(" (" .. field.zero .. ")") end
+  if field[1] == "author" or field[1] == "with" then
     local name = name_of(d.server, value.text, d.number)
     if name then item:append_text(" (" .. visible(name) .. ")") end
   end
@@ -687,7 +730,7 @@ local function add_time(d, tree, buf, pfield, field, value)
     return false
   end
   local ms = value.n % 1000
-  tree:add(pfield, range, NSTime.new((value.n - ms) / 1000 - ((value.n - ms) / 1000) % 1, ms * 1000000))
+  tree:add(pfield, range, NSTime.new((value.n - ms) / 1000, ms * 1000000))
   return true
 end
 
@@ -717,23 +760,25 @@ local function add_list(d, tree, buf, prefix, field, value)
   return good
 end
 
-local function add_bytes(tree, buf, pfield, value)
-  if value.size == 0 then return tree:add(pfield, buf.tvb(value.at, value.len), ByteArray.new()) end
+local function add_bytes(tree, buf, pfield, name, value)
+  if value.size == 0 then return tree:add(buf.tvb(value.at, value.len), label(name) .. ": empty") end
   return tree:add(pfield, buf.tvb(value.from, value.size))
 end
+
+local comes_as = { time = "uint", users = "array", list = "array" }
 
 -- Adds one field. Gives whether it was what it must be.
 local function add_field(d, tree, buf, prefix, field, value)
   local kind, optional = field[2]:gsub("%?", "")
   local abbrev = prefix .. "." .. field[1]
   local pfield, range = pf[abbrev], buf.tvb(value.at, value.len)
-  local expected = makers[kind] and "uint" or kind:match("^%a+"):gsub("^time$", "uint"):gsub("^users$", "array"):gsub("^list$", "array")
+  local expected = makers[kind] and "uint" or comes_as[kind] or kind:match("^%a+")
   if value.kind == "nil" and optional > 0 then
     tree:add(range, label(field[1]) .. ": none")
     return true
   end
   if value.kind ~= expected then
-    complain(d, tree:add(range, label(field[1]) .. ": " .. value.kind), string.format("%s is not what it must be", field[1]))
+    complain(d, tree:add(range, label(field[1]) .. ": " .. value.kind), field[1] .. " is not what it must be")
     return false
   end
   if makers[kind] then
@@ -751,7 +796,7 @@ local function add_field(d, tree, buf, prefix, field, value)
     if not good then complain(d, item, "the text is not UTF-8") end
     return good
   end
-  local item = add_bytes(tree, buf, pfield, value)
+  local item = add_bytes(tree, buf, pfield, field[1], value)
   local size = tonumber(kind:match("%d+"))
   if size and size ~= value.size then
     complain(d, item, string.format("%d bytes in place of %d", value.size, size))
@@ -799,7 +844,8 @@ end
 
 describe[RANGES] = function(_, r) return "Range: " .. span(r.first.text, r.last.text) end
 describe[STORED] = function(_, r)
-  return string.format("n=%s is entry #%s of room %s (%s others online)", r.n.text, r.seq.text, r.room.text, r.of.text)
+  return string.format("n=%s is entry #%s of room %s (others online then: %s)", r.n.text, r.seq.text, r.room.text,
+    r.of.text)
 end
 describe[TOLD] = function(d, r)
   return string.format("n=%s is entry #%s of the author's inbox,%s", r.n.text, r.seq.text, recipients(d, r.to))
@@ -819,7 +865,7 @@ end
 
 -- 9. What each frame means --------------------------------------------------------------------------------------------
 
-local function be32(n) return string.char(math.floor(n / 16777216) % 256, math.floor(n / 65536) % 256, math.floor(n / 256) % 256, n % 256) end
+local function be32(n) return word_bytes(n):reverse() end
 local function be64(value) return be32(value.hi) .. be32(value.lo) end
 
 local function plus(value, more) -- value + more as a value; wraps at 2^64
@@ -844,7 +890,8 @@ local function answers(d, item, what, sentence)
   local known = seen[what]
   if not known or known.number >= d.number then return nil end
   generated(item, pf["answers"], known.number)
-  local ms = ((tonumber(tostring(d.pinfo.rel_ts)) or 0) - known.time) * 1000
+  local us = math.floor(((tonumber(tostring(d.pinfo.rel_ts)) or 0) - known.time) * 1000000 + 0.5)
+  local ms = us / 1000
   item:add(pf["after_ms"], ms):set_text(string.format("[%s %.3f ms]", sentence, ms))
   return known.what
 end
@@ -862,7 +909,7 @@ local function add_entries(d, tree, buf, at, stop, first_seq, noun)
       complain(d, tree:add(buf.tvb(at, stop - at), "Entry"), "entry: " .. why)
       return count, said
     end
-    local item = tree:add(buf.tvb(at, value.len), "Entry")
+    local item = tree:add(pf["entry"], buf.tvb(at, value.len))
     local seq = plus(first_seq, count)
     generated(item, pf["entry.seq"], UInt64.new(seq.lo, seq.hi))
     local list = value.kind == "array" and value[1] and value[1].kind == "uint" and entry_kinds[value[1].n]
@@ -885,6 +932,7 @@ local function add_entries(d, tree, buf, at, stop, first_seq, noun)
 end
 
 local function entries_in_words(noun, nouns, first_seq, count, said)
+  if count == 0 then return nouns .. ": none" end
   if count == 1 then return string.format("%s #%s %s", noun, first_seq.text, said[1] or "") end
   local more = count > #said and " …" or ""
   return string.format("%s #%s: %s%s", nouns, span(first_seq.text, plus(first_seq, count - 1).text),
@@ -928,9 +976,13 @@ function meaning.page(d, item, buf, r)
       item:add(pf["page.tag"], buf.tvb(stop - TAG, TAG))
     end
     generated(item, pf["page.tag.status"], status)
-    if status == 2 then item:add_proto_expert_info(forged, "The page's seal does not verify under room key " .. r.key.text) end
+    if status == 2 then
+      item:add_proto_expert_info(forged, "The seal does not verify under room key " .. r.key.text)
+      d.bad = d.bad or "the page's seal does not verify"
+    end
     if not plain then
-      return string.format("Page #%s (sealed under room key %s, %d bytes)", span(r.first.text, last.text), r.key.text, r.blob.size)
+      return string.format("Page #%s (sealed under room key %s, %d bytes)", span(r.first.text, last.text), r.key.text,
+        r.blob.size)
     end
     buf, at, stop = another_tvb(plain, "Opened page"), 0, #plain
   end
@@ -939,7 +991,7 @@ function meaning.page(d, item, buf, r)
     return "Page"
   end
   item:add(pf["page.previous"], buf.tvb(at, 32))
-  item:add(pf["page.signature"], buf.tvb(at + 32, 64))
+  item:add(pf["page.signature"], buf.tvb(at + 32, 64)):append_text(" (Ed25519, not checked here)")
   if stop - at - 96 > 1024 then complain(d, item, "more than 1,024 bytes of entries") end
   local count, said = add_entries(d, item, buf, at + 96, stop, r.first, "Entry")
   if count ~= r.count.n then complain(d, item, string.format("%d entries in a page of %s", count, r.count.text)) end
@@ -1030,7 +1082,9 @@ function meaning.told(d, item, _, r)
     answers(d, item, "submit/" .. d.server .. "/" .. r.instance.text .. "/" .. one.n.text,
       "n=" .. one.n.text .. " was stored after")
     local absent = recipients(d, one.absent):gsub("^ to ", ", absent: ")
-    if i <= 3 then said[i] = string.format("n=%s as letter #%s%s%s", one.n.text, one.seq.text, recipients(d, one.to), absent) end
+    if i <= 3 then
+      said[i] = string.format("n=%s as letter #%s%s%s", one.n.text, one.seq.text, recipients(d, one.to), absent)
+    end
   end
   return "Told " .. table.concat(said, "; ") .. (#r.list > 3 and " …" or "")
 end
@@ -1053,7 +1107,9 @@ function meaning.letters_want(_, _, _, r) return "Letters want #" .. span(r.firs
 
 function meaning.welcome(d, _, _, r)
   learn_name(d.server, r.user.text, (utf8_text(r.username.raw)), d.number)
-  return string.format("Welcome user %s (%s) to %s, head %s", r.user.text, r.username.shown, quote(r.name.raw), r.head.text)
+  learn_name(d.server, "session " .. d.session, (utf8_text(r.username.raw)), d.number)
+  return string.format("Welcome user %s (%s) to %s, head %s", r.user.text, r.username.shown, quote(r.name.raw),
+    r.head.text)
 end
 
 function meaning.letters(d, item, buf, r)
@@ -1080,7 +1136,7 @@ function meaning.call(d, item, buf, r)
   if value and value.len ~= r.body.size then value, why = nil, "something follows it" end
   local what = value and value.kind == "array" and value[1] and value[1].kind == "uint" and value[1].n
   if not what or not calls[what] then
-    complain(d, branch, "call: " .. (why or "not known"))
+    complain(d, branch, why or "not known")
     return "Call " .. r.id.text
   end
   first(call_key(d, r), d.pinfo, what)
@@ -1148,8 +1204,8 @@ function meaning.token() return "Token" end
 
 local function add_frame(d, tree, buf, kind, at, value, came)
   local about = frames[kind]
-  local item = tree:add(buf.tvb(at, 1 + value.len), label(about[1]))
-  item:add(pf["frame"], buf.tvb(at, 1))
+  local item = tree:add(pf[about[1]], buf.tvb(at, 1 + value.len))
+  item:add(pf["frame"], buf.tvb(at, 1)):append_text(": " .. purposes[about[1]])
   local fits = about[2] == came or (came == "S" and about[2] == "R" and about[1] ~= "page" and about[1] ~= "tip")
   if not fits then
     local must = ({ R = "readable", S = "sealed", C = "credential" })[about[2]]
@@ -1160,9 +1216,12 @@ local function add_frame(d, tree, buf, kind, at, value, came)
   if from and about[3] ~= BOTH and about[3] ~= from then
     item:add_proto_expert_info(misplaced, string.format("A %s comes from the %s alone", about[1], about[3]))
   end
+  d.inside = about[1]
   local record = add_record(d, item, buf, about[1], about[4], value)
   local words = record and meaning[about[1]](d, item, buf, record)
-  if words then item:set_text(label(about[1]) .. ": " .. words) end
+  d.inside = nil
+  local name = label(about[1])
+  if words then item:set_text(words:sub(1, #name) == name and words or name .. ": " .. words) end
   d.info[#d.info + 1] = words or label(about[1])
 end
 
@@ -1257,7 +1316,7 @@ local bodies = {}
 bodies[0x01] = function(d, tree)
   local item = tree:add(pf["padding"], d.tvb(HEADER, #d.raw - HEADER))
   item:set_text(plural(#d.raw - HEADER, "byte") .. " of padding: no answer to a stranger is larger than the question")
-  if d.raw:sub(HEADER + 1):find("[^%z]") then complain(d, item, "the padding is not zero") end
+  if d.raw:sub(HEADER + 1):find("[^\0]") then complain(d, item, "the padding is not zero") end
   return "Hello"
 end
 
@@ -1301,7 +1360,8 @@ end
 
 bodies[0x04] = function(d, tree)
   add_noise(d, tree, HEADER, 2)
-  return d.session == 0 and "Respond: refused (sealed)" or string.format("Respond: session %08x (sealed answer)", d.session)
+  if d.session == 0 then return "Respond: refused (sealed)" end
+  return string.format("Respond: session %08x (sealed answer)", d.session)
 end
 
 local function closed(word)
@@ -1359,7 +1419,8 @@ end
 -- Marks a datagram that is, byte for byte, one sent before: meant so while coming in, else the network's doing.
 local function same_datagram(d, item)
   if d.type == 0x0a then return end -- Hints for one session are all alike.
-  local known = first("same/" .. d.flow .. "/" .. d.raw, d.pinfo)
+  local mark = d.type <= 0x06 and d.raw or d.raw:sub(1, HEADER) .. d.raw:sub(-TAG) -- The tag stands for the body.
+  local known = first("same/" .. d.flow .. "/" .. mark, d.pinfo)
   if known.number >= d.number then return end
   if d.type <= 0x06 then
     generated(item, pf["retransmission_of"], known.number)
@@ -1376,6 +1437,8 @@ local function add_header(d, tree, about)
   tree:add(pf["version"], d.tvb(1, 1), d.raw:byte(2) % 16)
   tree:add(pf["type"], d.tvb(2, 1)):append_text(about and ": " .. about[5] or "")
   local session = tree:add(pf["session"], d.tvb(3, 4))
+  local member = d.session ~= 0 and name_of(d.server, "session " .. d.session, d.number)
+  if member then session:append_text(" (" .. visible(member) .. ")") end
   local counter = tree:add(pf[d.type <= 0x04 and "attempt" or "counter"], d.tvb(7, 8))
   if d.type <= 0x03 and d.session ~= 0 then complain(d, session, "a session before there is one") end
   if (d.type == 0x05 or d.type == 0x06 or d.type == 0x0a) and d.raw:sub(8, 15) ~= string.rep("\0", 8) then
@@ -1399,7 +1462,8 @@ local function dissect(d, tree, pinfo)
     return "Unknown type"
   end
   if size < about[3] or size > about[4] then
-    complain(d, tree, string.format("%s after the header; %s has %d to %d", plural(size, "byte"), about[1], about[3], about[4]))
+    complain(d, tree, string.format("%s after the header; %s has %d to %d", plural(size, "byte"), about[1], about[3],
+      about[4]))
     return label(about[1])
   end
   return bodies[d.type](d, tree)

@@ -52,7 +52,6 @@ struct Pending {
     proof: PendingProof,
     purpose: Purpose,
     state: State,
-    begun: Instant,
 }
 
 enum State {
@@ -84,6 +83,8 @@ pub struct Entrance {
     allowance_at: Instant,
     pending: BTreeMap<SessionIndex, Pending>,
     by_attempt: BTreeMap<(SocketAddr, u64), SessionIndex>,
+    /// Handshakes in the order they began, those that ended too.
+    begun: VecDeque<(Instant, SessionIndex)>,
     guesses: Guesses,
 }
 
@@ -98,6 +99,7 @@ impl Entrance {
             allowance_at: now,
             pending: BTreeMap::new(),
             by_attempt: BTreeMap::new(),
+            begun: VecDeque::new(),
             guesses: Guesses::default(),
         }
     }
@@ -108,7 +110,7 @@ impl Entrance {
             let missing = 1000u64.saturating_sub(self.allowance);
             self.allowance_at + Duration::from_micros(missing.div_ceil(HANDSHAKE_RATE) * 1000)
         });
-        let expiry = self.pending.values().map(|pending| pending.begun + HANDSHAKE_LIFETIME).min();
+        let expiry = self.begun.front().map(|(begun, _)| *begun + HANDSHAKE_LIFETIME);
         [turn, expiry].into_iter().flatten().min()
     }
 
@@ -160,13 +162,9 @@ impl Entrance {
     }
 
     fn expire(&mut self, now: Instant) {
-        let over: Vec<SessionIndex> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| now.since(pending.begun) >= HANDSHAKE_LIFETIME)
-            .map(|(index, _)| *index)
-            .collect();
-        over.into_iter().for_each(|index| self.remove(index));
+        while let Some((_, index)) = self.begun.pop_front_if(|(begun, _)| now.since(*begun) >= HANDSHAKE_LIFETIME) {
+            self.remove(index);
+        }
     }
 }
 
@@ -236,16 +234,9 @@ impl Server {
             return;
         };
         self.entrance.by_attempt.insert((addr, attempt), index);
-        let pending = Pending {
-            addr,
-            attempt,
-            initiate: body,
-            respond: respond.clone(),
-            proof,
-            purpose,
-            state: State::Open,
-            begun: now.mono,
-        };
+        let pending =
+            Pending { addr, attempt, initiate: body, respond: respond.clone(), proof, purpose, state: State::Open };
+        self.entrance.begun.push_back((now.mono, index));
         self.entrance.pending.insert(index, pending);
         self.send_to(addr, respond);
     }
@@ -442,7 +433,7 @@ impl Server {
             addr,
             present: attach.flags & ATTACH_PRESENT != 0,
             instance: attach.instance,
-            token: token.as_ref().map(|token| hash(token)),
+            token: token.as_ref().map(hash),
             room_head: self.room.head(),
             inbox_head: self.inboxes.head(user),
             seed: self.rng.next_u64(),

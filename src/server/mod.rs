@@ -16,8 +16,6 @@ mod session;
 mod submissions;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;

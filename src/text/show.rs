@@ -18,13 +18,13 @@ pub fn visible_line(text: &str) -> Cow<'_, str> {
 /// Is this one of Unicode's default-ignorable characters, or another that shows nothing of itself? (Not: spaces.)
 pub fn is_invisible(c: char) -> bool {
     // DerivedCoreProperties.txt, Default_Ignorable_Code_Point; then line and paragraph separators and interlinear
-    // annotation, which are unseen too, and the blank Braille cell.
+    // annotation, which are unseen too.
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
         | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
-        | '\u{2028}'..='\u{2029}' | '\u{fff9}'..='\u{fffb}' | '\u{2800}')
+        | '\u{2028}'..='\u{2029}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// The first character that [`visible`] would not leave as it is.

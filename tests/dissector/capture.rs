@@ -4,6 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use preau::id::SessionIndex;
 use preau::wire::frame::Frame;
@@ -86,19 +87,22 @@ pub struct Capture {
     dir: PathBuf,
     bytes: Vec<u8>,
     frames: u32,
+    datagrams: Vec<Vec<u8>>,
+    bodies: Vec<(From, Type, Vec<u8>)>,
     pub key_log: String,
 }
 
 impl Capture {
-    /// Begins one, in a directory of its own.
+    /// Begins one, which will be written to a directory of its own.
     pub fn new(name: &str) -> Capture {
-        let dir = std::env::temp_dir().join(format!("preau-dissector-{}-{name}", std::process::id()));
-        fs::create_dir_all(&dir).expect("the temporary directory takes files");
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed); // Tests run side by side, some with the same name.
+        let dir = std::env::temp_dir().join(format!("preau-dissector-{}-{number}-{name}", std::process::id()));
         let mut bytes = Vec::new();
         for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
             bytes.extend_from_slice(&word.to_le_bytes()); // Magic, version 2.4, zone, accuracy, longest, Ethernet.
         }
-        Capture { dir, bytes, frames: 0, key_log: String::new() }
+        Capture { dir, bytes, frames: 0, datagrams: Vec::new(), bodies: Vec::new(), key_log: String::new() }
     }
 
     /// Adds a frame with one UDP datagram, and gives its number.
@@ -121,13 +125,27 @@ impl Capture {
             self.bytes.extend_from_slice(&word.to_le_bytes());
         }
         self.bytes.extend_from_slice(&frame);
+        self.datagrams.push(payload.to_vec());
         self.frames
     }
 
     /// Adds a session's datagram and gives its frame's number.
     pub fn say(&mut self, session: &mut Session, from: From, kind: Type, frames: &[Frame]) -> u32 {
-        let datagram = session.datagram(from, kind, frames);
+        let mut body = Vec::new();
+        frames.iter().for_each(|frame| frame.put(&mut body));
+        let datagram = session.protect(from, kind, &body);
+        self.bodies.push((from, kind, body));
         self.carry(session, from, &datagram)
+    }
+
+    /// All datagrams added so far.
+    pub fn datagrams(&self) -> &[Vec<u8>] {
+        &self.datagrams
+    }
+
+    /// The bodies of those made by [`Capture::say`], as they were before they were protected.
+    pub fn bodies(&self) -> &[(From, Type, Vec<u8>)] {
+        &self.bodies
     }
 
     /// Adds bytes as a datagram between the ends of a session.
@@ -140,6 +158,7 @@ impl Capture {
 
     /// Writes the capture and the key log, to be read by tshark.
     pub fn finish(self) -> Reader {
+        fs::create_dir_all(&self.dir).expect("the temporary directory takes files");
         fs::write(self.dir.join("capture.pcap"), &self.bytes).expect("the temporary directory takes files");
         fs::write(self.dir.join("keys.log"), &self.key_log).expect("the temporary directory takes files");
         Reader { dir: self.dir, frames: self.frames as usize }
