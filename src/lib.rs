@@ -16,6 +16,7 @@ pub mod now;
 pub mod proto;
 pub mod record;
 pub mod server;
+pub mod sim;
 pub mod store;
 pub mod terminal;
 pub mod text;

@@ -13,7 +13,7 @@ use preau::now::{Instant, Now, WallMs};
 use preau::proto::keys::ServerKeys;
 use preau::proto::rng::Rng;
 use preau::proto::suite::Suite;
-use preau::record::{CredentialKind, Keep, Profile};
+use preau::record::{CredentialKind, Keep, Profile, Stored};
 use preau::server::Server;
 use preau::server::event::Event as ServerEvent;
 use preau::store::{Reader, ServerStore};
@@ -55,6 +55,8 @@ struct World {
     sent: u64,
     loss: f64,
     duplicates: f64,
+    /// Batches are committed and said to have failed, as when a disk dies between the two.
+    commits_unseen: bool,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             sent: 0,
             loss: 0.0,
             duplicates: 0.0,
+            commits_unseen: false,
         };
         world.start_server();
         world
@@ -186,7 +189,14 @@ impl World {
         while let Some(event) = server.poll_event() {
             idle = false;
             match event {
-                ServerEvent::Store(batch) => server.handle_stored(self.now, self.store.commit(&batch)),
+                ServerEvent::Store(batch) => {
+                    let mut stored = self.store.commit(&batch);
+                    if self.commits_unseen {
+                        let loaded = Some(Box::new(self.store.load().unwrap()));
+                        stored = Stored::Failed { reason: "gone".into(), loaded };
+                    }
+                    server.handle_stored(self.now, stored);
+                }
                 ServerEvent::Fetch(id, fetch) => server.handle_fetched(self.now, id, self.reader.fetch(&fetch)),
                 ServerEvent::KeyLog(_) => {}
             }
@@ -525,6 +535,21 @@ fn a_disk_that_refuses_holds_messages_back_and_loses_none() {
     world.node(1).disk_fails = false;
     world.run(Duration::from_secs(3));
     assert_eq!(world.room(1), ["kept later"]);
+}
+
+#[test]
+fn letters_of_a_commit_that_nobody_saw_arrive_too() {
+    let mut world = World::new(Suite::Null, 12);
+    world.member(1);
+    world.member(2);
+    let recipient = world.user(2);
+    world.commits_unseen = true;
+    world.say(1, vec![recipient], "pour toi");
+    world.run(SECOND / 100);
+    world.commits_unseen = false;
+    world.run(SECOND * 10);
+    assert_eq!(world.inbox(2), ["pour toi"], "the server learnt of it by reading its store");
+    assert_eq!(world.inbox(1), ["pour toi"]);
 }
 
 #[test]
