@@ -158,8 +158,7 @@ mod tests {
 
     async fn pair(bind: &str, server: &str, worse: Worse) -> (Link, Link, SocketAddr) {
         let receiver = Link::new(bind_server(bind.parse().unwrap()).unwrap(), Worse::default()).unwrap();
-        let to: SocketAddr =
-            SocketAddr::new(server.parse().unwrap(), receiver.local_addr().unwrap().port());
+        let to: SocketAddr = SocketAddr::new(server.parse().unwrap(), receiver.local_addr().unwrap().port());
         let sender = Link::new(bind_client(to).unwrap(), worse).unwrap();
         (sender, receiver, to)
     }
