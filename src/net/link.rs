@@ -80,7 +80,7 @@ impl Link {
         }
     }
 
-    /// Gives what has arrived to `handle`, up to [`BATCH`] datagrams, and says how many it gave.
+    /// Gives what has arrived to `handle`, up to 64 datagrams, and says how many it gave.
     pub fn receive(&mut self, now: Instant, mut handle: impl FnMut(SocketAddr, &mut [u8])) -> usize {
         let mut given = 0;
         for _ in 0..BATCH {

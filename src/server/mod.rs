@@ -341,8 +341,10 @@ impl Server {
     }
 
     fn on_came(&mut self, now: Now, user: UserId) {
-        self.roster.came(now.mono, user);
         self.audience_cache = None;
+        if self.roster.came(now.mono, user) {
+            self.touch_present();
+        }
     }
 
     fn end_session(&mut self, now: Now, index: SessionIndex) {
@@ -355,8 +357,10 @@ impl Server {
             self.submissions.detach(session.instance);
         }
         if session.present {
-            self.roster.went(now.mono, session.user);
             self.audience_cache = None;
+            if self.roster.went(now.mono, session.user) {
+                self.touch_present();
+            }
             if !self.roster.online(session.user) {
                 self.inboxes.release(session.user);
             }

@@ -11,7 +11,8 @@ use crate::wire::frame::{self, Frame, MEMBER_ONLINE, MEMBER_REMOVED, MEMBER_TEAC
 use crate::wire::limits::LIST;
 use crate::wire::put;
 
-/// Comings and goings gather this long, so that a class that comes in together is a few frames.
+/// Who comes or goes first is told at once; what follows gathers this long, so that a class that comes in together is
+/// a few frames.
 const COALESCE: Duration = Duration::from_millis(250);
 
 /// The members' records and their versions.
@@ -25,6 +26,7 @@ pub struct Roster {
     sessions: BTreeMap<UserId, u32>,
     /// Accounts whose record does not yet say what `sessions` says.
     stale: BTreeSet<UserId>,
+    /// Until then comings and goings gather.
     due: Option<Instant>,
 }
 
@@ -64,21 +66,21 @@ impl Roster {
         self.sessions.keys().copied()
     }
 
-    /// A present session of the account began.
-    pub fn came(&mut self, now: Instant, user: UserId) {
+    /// A present session of the account began; true if the roster changed by it now.
+    pub fn came(&mut self, now: Instant, user: UserId) -> bool {
         *self.sessions.entry(user).or_insert(0) += 1;
-        self.mark_stale(now, user);
+        self.mark_stale(now, user)
     }
 
-    /// A present session of the account ended.
-    pub fn went(&mut self, now: Instant, user: UserId) {
+    /// A present session of the account ended; true if the roster changed by it now.
+    pub fn went(&mut self, now: Instant, user: UserId) -> bool {
         if let Some(count) = self.sessions.get_mut(&user) {
             *count -= 1;
             if *count == 0 {
                 self.sessions.remove(&user);
             }
         }
-        self.mark_stale(now, user);
+        self.mark_stale(now, user)
     }
 
     /// The account is new or has changed: its record says so at once.
@@ -97,23 +99,14 @@ impl Roster {
         self.due
     }
 
-    /// Writes down who came and went; true if anything changed.
+    /// Writes down who came and went meanwhile; true if anything changed.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         if self.due.is_none_or(|due| now < due) {
             return false;
         }
-        self.due = None;
-        let before = self.head;
-        for user in std::mem::take(&mut self.stale) {
-            let online = self.online(user);
-            let Some(member) = self.members.get(&user) else { continue };
-            if (member.flags & MEMBER_ONLINE != 0) != online {
-                let flags = (member.flags & !MEMBER_ONLINE) | if online { MEMBER_ONLINE } else { 0 };
-                let record = Member { flags, ..member.clone() };
-                self.put(record);
-            }
-        }
-        self.head != before
+        let changed = self.write_down();
+        self.due = changed.then(|| now + COALESCE);
+        changed
     }
 
     /// The bytes of a frame with the records after `after`, up to `limit` or as many as fit `room_for` bytes, and the
@@ -142,9 +135,27 @@ impl Roster {
         Some((bytes, upto))
     }
 
-    fn mark_stale(&mut self, now: Instant, user: UserId) {
+    fn mark_stale(&mut self, now: Instant, user: UserId) -> bool {
         self.stale.insert(user);
-        self.due.get_or_insert(now + COALESCE);
+        if self.due.is_some() {
+            return false;
+        }
+        self.due = Some(now + COALESCE);
+        self.write_down()
+    }
+
+    fn write_down(&mut self) -> bool {
+        let before = self.head;
+        for user in std::mem::take(&mut self.stale) {
+            let online = self.online(user);
+            let Some(member) = self.members.get(&user) else { continue };
+            if (member.flags & MEMBER_ONLINE != 0) != online {
+                let flags = (member.flags & !MEMBER_ONLINE) | if online { MEMBER_ONLINE } else { 0 };
+                let record = Member { flags, ..member.clone() };
+                self.put(record);
+            }
+        }
+        self.head != before
     }
 
     fn record(&self, account: &Account) -> Member {
@@ -204,20 +215,23 @@ mod tests {
         let accounts: Vec<_> = (1..=30).map(account).collect();
         let mut roster = Roster::new(Boot(1), accounts.iter());
         assert_eq!(roster.head(), Version(30));
-        (1..=30).for_each(|user| roster.came(Instant(u64::from(user)), UserId(user)));
+        let at_once = (1..=30).filter(|user| roster.came(Instant(u64::from(*user)), UserId(*user))).count();
+        assert_eq!((at_once, roster.head()), (1, Version(31)), "the first one");
         assert!(!roster.handle_timeout(Instant(249_000)), "not yet");
         assert!(roster.handle_timeout(roster.timeout().unwrap()));
-        let (bytes, upto) = roster.frame(Version(30), roster.head(), 4000).unwrap();
-        assert_eq!((upto, read(&bytes).members.len()), (Version(60), 30));
+        let (bytes, upto) = roster.frame(Version(31), roster.head(), 4000).unwrap();
+        assert_eq!((upto, read(&bytes).members.len()), (Version(60), 29));
+        assert!(!roster.handle_timeout(roster.timeout().unwrap()));
         assert_eq!(roster.timeout(), None);
     }
 
     #[test]
     fn who_comes_and_goes_within_the_wait_changes_nothing() {
-        let accounts = [account(1)];
+        let accounts = [account(1), account(2)];
         let mut roster = Roster::new(Boot(1), accounts.iter());
-        roster.came(Instant(0), UserId(1));
-        roster.went(Instant(1), UserId(1));
+        assert!(roster.came(Instant(0), UserId(2)));
+        roster.came(Instant(1), UserId(1));
+        roster.went(Instant(2), UserId(1));
         assert!(!roster.handle_timeout(roster.timeout().unwrap()));
     }
 
