@@ -559,7 +559,7 @@ fn an_impaired_network_says_so_and_loses_nothing() {
     let mut b = bob.chat(&[]);
     b.event("welcome");
     let bad = ["--loss", "30", "--delay", "5", "--jitter", "5", "--duplicate", "10", "--reorder", "20"];
-    let mut a = amina.chat(&[&bad[..], &["--impairment-seed", "7"]].concat());
+    let mut a = amina.chat(&[&bad[..], &["--impairment-seed", "7", "--wait", "600"]].concat());
     assert!(a.notice("impaired")["text"].as_str().unwrap().contains("30"));
     let texts: Vec<String> = (1..=60).map(|n| format!("message {n}")).collect();
     for text in &texts {

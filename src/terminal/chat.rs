@@ -118,6 +118,8 @@ pub struct Chat {
     nameless_until: Option<Instant>,
     /// One's own messages that are stored and not shown yet.
     unseen: BTreeSet<(Log, Seq)>,
+    /// The newest message shown of each log.
+    shown_to: BTreeMap<Log, Seq>,
     /// Where the room was when a returning profile came in, until that is shown.
     catch_up: Option<Seq>,
     heard: bool,
@@ -149,6 +151,7 @@ impl Chat {
             nameless: VecDeque::new(),
             nameless_until: None,
             unseen: BTreeSet::new(),
+            shown_to: BTreeMap::new(),
             catch_up: None,
             heard: false,
             entered: false,
@@ -477,6 +480,7 @@ impl Chat {
     fn show_message(&mut self, model: &Model, message: Message) {
         let log = log(message.room);
         self.unseen.remove(&(log, message.seq));
+        self.shown_to.insert(log, message.seq);
         if log == Log::Room && self.catch_up.is_some_and(|head| head <= message.seq) {
             self.catch_up = None;
         }
@@ -513,7 +517,8 @@ impl Chat {
             OwnState::Stored { room, seq, of, absent } => {
                 place(room, seq, 0, of);
                 shown.state = "stored";
-                if line.is_some() {
+                // The page that bears it may have been faster than the answer.
+                if line.is_some() && self.shown_to.get(&log(room)).is_none_or(|shown| *shown < seq) {
                     self.unseen.insert((log(room), seq));
                 }
                 gone = absent;

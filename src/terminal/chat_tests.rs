@@ -317,6 +317,18 @@ fn the_end_of_input_waits_for_what_was_typed() {
 }
 
 #[test]
+fn a_message_that_was_shown_before_it_was_known_as_stored_is_not_waited_for() {
+    let mut table = Table::entered();
+    table.types("salut");
+    table.sends();
+    table.chat.sent(1, Ok(Ordinal(1)));
+    table.chat.input_ended(table.now);
+    table.message(5, 1, "salut");
+    table.own(1, OwnState::Stored { room: Some(RoomId::MAIN), seq: Seq(5), of: 1, absent: vec![] });
+    assert_eq!(table.chat.ended(), Some(Exit::Done));
+}
+
+#[test]
 fn what_does_not_leave_in_time_is_told() {
     let mut table = Table::entered();
     table.model.undecided = 2;
