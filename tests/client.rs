@@ -1,5 +1,7 @@
 //! Clients and a server with its real store in memory, on a network that loses, delays and repeats, in virtual time.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use preau::now::{Instant, Now, WallMs};
 use preau::proto::keys::ServerKeys;
 use preau::proto::rng::Rng;
 use preau::proto::suite::Suite;
-use preau::record::{CredentialKind, Keep, Profile};
+use preau::record::{CredentialKind, Keep, Profile, Stored};
 use preau::server::Server;
 use preau::server::event::Event as ServerEvent;
 use preau::store::{Reader, ServerStore};
@@ -53,6 +55,8 @@ struct World {
     sent: u64,
     loss: f64,
     duplicates: f64,
+    /// Batches are committed and said to have failed, as when a disk dies between the two.
+    commits_unseen: bool,
 }
 
 impl World {
@@ -74,6 +78,7 @@ impl World {
             sent: 0,
             loss: 0.0,
             duplicates: 0.0,
+            commits_unseen: false,
         };
         world.start_server();
         world
@@ -123,8 +128,8 @@ impl World {
         self.register(port, &format!("member{port}"));
         self.sign_in(port, &format!("member{port}"), "sésame");
         self.run(Duration::from_secs(if self.loss > 0.0 { 10 } else { 1 }));
-        let node = &self.nodes[&port];
-        assert_eq!(node.client.model().connection, Connection::Connected, "{:?}", node.told);
+        let told = &self.nodes[&port].told;
+        assert!(told.contains(&"entered true".to_owned()), "{told:?}");
     }
 
     fn register(&mut self, port: u16, username: &str) {
@@ -184,7 +189,14 @@ impl World {
         while let Some(event) = server.poll_event() {
             idle = false;
             match event {
-                ServerEvent::Store(batch) => server.handle_stored(self.now, self.store.commit(&batch)),
+                ServerEvent::Store(batch) => {
+                    let mut stored = self.store.commit(&batch);
+                    if self.commits_unseen {
+                        let loaded = Some(Box::new(self.store.load().unwrap()));
+                        stored = Stored::Failed { reason: "gone".into(), loaded };
+                    }
+                    server.handle_stored(self.now, stored);
+                }
                 ServerEvent::Fetch(id, fetch) => server.handle_fetched(self.now, id, self.reader.fetch(&fetch)),
                 ServerEvent::KeyLog(_) => {}
             }
@@ -526,6 +538,21 @@ fn a_disk_that_refuses_holds_messages_back_and_loses_none() {
 }
 
 #[test]
+fn letters_of_a_commit_that_nobody_saw_arrive_too() {
+    let mut world = World::new(Suite::Null, 12);
+    world.member(1);
+    world.member(2);
+    let recipient = world.user(2);
+    world.commits_unseen = true;
+    world.say(1, vec![recipient], "pour toi");
+    world.run(SECOND / 100);
+    world.commits_unseen = false;
+    world.run(SECOND * 10);
+    assert_eq!(world.inbox(2), ["pour toi"], "the server learnt of it by reading its store");
+    assert_eq!(world.inbox(1), ["pour toi"]);
+}
+
+#[test]
 fn an_idle_client_wakes_about_once_a_second() {
     let mut world = World::new(Suite::Null, 9);
     world.member(1);
@@ -537,4 +564,42 @@ fn an_idle_client_wakes_about_once_a_second() {
     assert!(after.datagrams_sent - before.datagrams_sent <= 20, "{}", after.datagrams_sent - before.datagrams_sent);
     let ports: BTreeSet<u16> = world.nodes.keys().copied().collect();
     assert_eq!(ports.len(), 1);
+}
+
+#[test]
+fn through_kills_of_server_and_clients_what_was_stored_is_everywhere_once() {
+    for seed in 0..10 {
+        let mut world = World::new(Suite::Null, seed);
+        (1..=4).for_each(|port| world.member(port));
+        (world.loss, world.duplicates) = (0.2, 0.1);
+        for i in 0..60 {
+            for port in 1..=3 {
+                world.say(port, vec![], &format!("{port} says {i}"));
+            }
+            world.run(Duration::from_millis(50));
+            if i % 20 == 10 {
+                world.server = None;
+                world.run(Duration::from_millis(700));
+                world.start_server();
+            }
+            if i % 20 == 15 {
+                let port = world.rng.gen_range(1..=3);
+                let killed = world.nodes.remove(&port).unwrap();
+                let now = world.now;
+                world.start(port, killed.profile);
+                assert!(world.client(port).resume(now));
+            }
+        }
+        world.run(Duration::from_secs(30));
+        let all = world.room(4);
+        let said: BTreeSet<_> = all.iter().cloned().collect();
+        assert_eq!((all.len(), said.len()), (180, 180), "seed {seed}: each once");
+        for port in 1..=3 {
+            assert_eq!(world.client(port).model().undecided(), 0, "seed {seed}");
+            let room = world.room(port);
+            assert!(all.ends_with(&room), "seed {seed}: from where it was killed on, the same");
+            let own = all.iter().filter(|text| text.starts_with(&format!("{port} "))).cloned();
+            assert_eq!(own.collect::<Vec<_>>(), (0..60).map(|i| format!("{port} says {i}")).collect::<Vec<_>>());
+        }
+    }
 }

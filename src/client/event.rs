@@ -12,7 +12,8 @@ use crate::wire::frame::{ByeReason, SubmitRefusal};
 /// Something that happened. The first three ask for work outside of the core; the rest is to be shown.
 #[derive(Debug)]
 pub enum Event {
-    /// Run this (it takes tens of milliseconds) and give the result to `handle_stretched`.
+    /// Run this (it takes tens of milliseconds) and give the result to `handle_stretched`. What is quick, as with a token
+    /// or without cryptography, the client runs itself.
     Stretch(Box<Stretch>),
     /// Put this on disk, whole, then call `handle_kept`. No other batch comes before.
     Keep(Vec<Keep>),

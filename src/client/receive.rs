@@ -135,6 +135,9 @@ impl Client {
 
     fn on_letters(&mut self, now: Now, letters: &Letters) {
         self.inbox.on_epoch(letters.epoch);
+        if letters.entries.is_empty() {
+            return self.inbox.on_head(Seq(letters.first.0.saturating_sub(1)));
+        }
         let before = self.inbox.cursor();
         match take_in(&mut self.inbox, &mut self.events, now, None, letters.first, None, &letters.entries) {
             Ok(log::Arrival::New) => self.counters.letters += 1,

@@ -213,7 +213,7 @@ impl Session {
         false
     }
 
-    /// Says goodbye: [`BYES`] times, the first now.
+    /// Says goodbye: three times, the first now.
     pub fn farewell(&mut self, now: Instant) {
         self.farewell = Some(Farewell { left: BYES, next: now });
         self.handle_timeout(now, false);

@@ -101,8 +101,9 @@ impl Staying {
         may
     }
 
-    fn intent(&self, wall: WallMs) -> Option<Intent> {
-        if let Some(token) = self.token(wall) {
+    fn intent(&self) -> Option<Intent> {
+        // Whether it is still good is the server's to say: a school's clocks jump.
+        if let Some((token, _)) = self.token {
             return Some(Intent::Resume { token });
         }
         let (username, password) = self.password.as_ref()?;
@@ -131,7 +132,7 @@ impl Client {
     /// Begins to come back, after a pause.
     pub(super) fn come_back(&mut self, now: Now, pause: Duration) {
         self.staying.commanded = false;
-        match self.staying.intent(now.wall) {
+        match self.staying.intent() {
             Some(intent) => self.entrance.start(now.mono, pause, intent, true),
             None => self.give_up(Refusal::TokenInvalid, 0),
         }
@@ -166,7 +167,7 @@ impl Client {
         match refusal {
             Refusal::TokenInvalid if by_token => {
                 self.forget_token();
-                match self.staying.intent(now.wall).filter(|_| returning) {
+                match self.staying.intent().filter(|_| returning) {
                     Some(intent) => self.entrance.start(now.mono, Duration::ZERO, intent, true),
                     None => self.give_up(refusal, wait_ms),
                 }
@@ -174,6 +175,10 @@ impl Client {
             Refusal::Busy => self.try_again(now, wait_ms, intent),
             Refusal::Throttled | Refusal::StoreFailed | Refusal::TooManySessions if returning => {
                 self.try_again(now, wait_ms, intent);
+            }
+            Refusal::WrongCredentials => {
+                self.staying.password = None;
+                self.give_up(refusal, wait_ms);
             }
             _ => self.give_up(refusal, wait_ms),
         }

@@ -354,7 +354,7 @@ fn what_is_not_as_it_should_be_changes_nothing_and_is_counted() {
             .chain([counters.dropped_unexpected, counters.dropped_entries])
             .collect::<Vec<u64>>()
     };
-    let good = half.datagram(Type::Readable, &[page.clone()]);
+    let good = half.datagram(Type::Readable, std::slice::from_ref(&page));
     bench.client.handle_datagram(at(1), SocketAddr::new(SERVER.ip(), 1), &mut good.clone());
     bench.give(&good[..10]);
     bench.give(&Header { kind: Type::Hello, session: SessionIndex(0), counter: 1 }.to_bytes().map(|byte| byte));

@@ -24,10 +24,22 @@ pub enum Purpose {
     Decided(SessionIndex, Instance, Ordinal),
 }
 
+impl Purpose {
+    /// Will the answer to this one do for `other` too? What a store says of a submission it says of later ones.
+    fn covers(self, other: Purpose) -> bool {
+        match (self, other) {
+            (Purpose::Decided(index, instance, from), Purpose::Decided(to, of, n)) => {
+                (index, instance) == (to, of) && from <= n
+            }
+            _ => self == other,
+        }
+    }
+}
+
 impl Server {
     /// Asks the store, unless the same is under way.
     pub(super) fn fetch(&mut self, fetch: Fetch, purpose: Purpose) {
-        if self.fetches.len() >= UNDER_WAY || self.fetches.values().any(|other| *other == purpose) {
+        if self.fetches.len() >= UNDER_WAY || self.fetches.values().any(|other| other.covers(purpose)) {
             return;
         }
         let id = FetchId(self.next_fetch);

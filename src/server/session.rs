@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_bytes::ByteBuf;
+
 use super::calls::CallMemory;
 use super::counters::Counters;
 use super::inbox::Inboxes;
@@ -18,7 +20,7 @@ use crate::proto::in_flight::InFlight;
 use crate::proto::ranges::Ranges;
 use crate::proto::rtt::Rtt;
 use crate::record::SecretHash;
-use crate::wire::frame::{Bye, ByeReason, Frame, LettersReceipt, Protection, Range, Receipt};
+use crate::wire::frame::{self, Bye, ByeReason, Frame, LettersReceipt, Protection, Range, Receipt};
 use crate::wire::header::Type;
 use crate::wire::limits::{BODY, HEADER, IN_FLIGHT, SESSION_SILENCE};
 
@@ -28,6 +30,8 @@ const CONTROL: usize = 512;
 const FRAGMENTS: usize = 1024;
 /// A tip leaves when nothing else did for so long.
 const TIP_AFTER: Duration = Duration::from_secs(1);
+/// A member whose inbox went on without them is told so again after this.
+const LETTERS_TIP_EVERY: Duration = Duration::from_secs(1);
 /// Byes are sent so often, this far apart: nothing acknowledges them.
 const BYES: u8 = 3;
 const BYE_APART: Duration = Duration::from_millis(20);
@@ -102,6 +106,11 @@ impl Flow {
                 Fit::TooLong | Fit::NotHeld => return,
             }
         }
+    }
+
+    /// Is there something to push that is not pushed, and nothing on its way whose ack would change that?
+    fn stalled(&self, head: u64) -> bool {
+        self.next <= head && self.in_flight.is_empty()
     }
 
     fn timeout(&self, rtt: &Rtt) -> Option<Instant> {
@@ -212,6 +221,8 @@ pub struct Session {
     token_send: Option<TokenSend>,
     bye: Option<ByeSend>,
     tip_due: bool,
+    /// Set while the inbox holds what can only be asked for: when to say so again.
+    letters_tip_at: Option<Instant>,
     last_heard: Instant,
     last_sent: Instant,
     /// In the server's queue of sessions that have something to send.
@@ -272,6 +283,7 @@ impl Session {
             token_send: None,
             bye: None,
             tip_due: false,
+            letters_tip_at: None,
             last_heard: now,
             last_sent: now,
             queued: false,
@@ -365,6 +377,7 @@ impl Session {
         at(self.letters_receipts.timeout());
         at(self.token_send.as_ref().map(|token| token.due));
         at((self.present && !self.tip_due).then(|| self.last_sent + TIP_AFTER));
+        at(self.letters_tip_at);
         earliest
     }
 
@@ -474,9 +487,26 @@ impl Session {
         self.letters.fill(now, head, buf, logs.counters, |first, last, left| {
             fit(inboxes.frame(user, epoch, Seq(first), Seq(last)).map(|(bytes, last)| (bytes, last.0)), left)
         });
+        self.tell_of_letters(now, epoch, head, buf);
         while self.asked_letters.front().is_some_and(|frame| frame.len() <= left(buf)) {
             self.asked_letters.pop_front().into_iter().for_each(|frame| buf.extend_from_slice(&frame));
             logs.counters.pages_asked += 1;
+        }
+    }
+
+    /// Tips say nothing of the inbox: where its letters are no longer in memory, an empty letters frame says how far it
+    /// goes, and the member asks (proto.md, section 7).
+    fn tell_of_letters(&mut self, now: Instant, epoch: Epoch, head: u64, buf: &mut Vec<u8>) {
+        if !self.letters.stalled(head) {
+            self.letters_tip_at = None;
+        } else if self.letters_tip_at.is_none_or(|at| at <= now) {
+            let tip = frame::Letters { epoch, first: Seq(head + 1), entries: ByteBuf::new() };
+            let mut bytes = Vec::new();
+            Frame::from(tip).put(&mut bytes);
+            if bytes.len() <= left(buf) {
+                buf.extend_from_slice(&bytes);
+                self.letters_tip_at = Some(now + LETTERS_TIP_EVERY);
+            }
         }
     }
 }
