@@ -184,13 +184,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_draws_the_same_and_another_draws_otherwise() {
-        let bad = Impairment {
-            loss_percent: 20.0,
-            delay_ms: 5,
-            jitter_ms: 9,
-            duplicate_percent: 5.0,
-            reorder_percent: 10.0,
-        };
+        let bad =
+            Impairment { loss_percent: 20.0, delay_ms: 5, jitter_ms: 9, duplicate_percent: 5.0, reorder_percent: 10.0 };
         assert_eq!(run(bad, 3, 500), run(bad, 3, 500));
         assert_ne!(run(bad, 3, 500), run(bad, 4, 500));
     }
@@ -208,7 +203,10 @@ mod tests {
     #[test]
     fn duplicates_arrive_twice() {
         let arrived = run(Impairment { duplicate_percent: 100.0, ..Default::default() }, 1, 50);
-        assert_eq!(arrived.iter().map(|(_, n)| *n).collect::<Vec<_>>(), (0..50).flat_map(|n| [n, n]).collect::<Vec<_>>());
+        assert_eq!(
+            arrived.iter().map(|(_, n)| *n).collect::<Vec<_>>(),
+            (0..50).flat_map(|n| [n, n]).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -126,11 +126,15 @@ pub(super) async fn run(args: Args, language: Language) -> Result<Exit, Stop> {
         }
         Outcome::Code(code) => {
             let (shown, say) = match event {
-                Kind::Registered => (Shown::Registered { user: &user, recovery_code: code }, Say::AccountMade(&shown_user)),
+                Kind::Registered => {
+                    (Shown::Registered { user: &user, recovery_code: code }, Say::AccountMade(&shown_user))
+                }
                 Kind::Recovered => {
                     (Shown::Recovered { user: &user, recovery_code: code }, Say::PasswordReplaced(&shown_user))
                 }
-                Kind::Other => (Shown::Password { user: &user, recovery_code: code }, Say::PasswordReplaced(&shown_user)),
+                Kind::Other => {
+                    (Shown::Password { user: &user, recovery_code: code }, Say::PasswordReplaced(&shown_user))
+                }
             };
             (shown, format!("{}\n{}", say.text(language), Say::RecoveryCode(code).text(language)))
         }
@@ -153,7 +157,9 @@ impl Kind {
     fn of(wish: &Wish) -> Kind {
         match wish {
             Wish::Register(_) => Kind::Registered,
-            Wish::Replace(Replacement { kind: CredentialKind::Recovery | CredentialKind::Reset, .. }) => Kind::Recovered,
+            Wish::Replace(Replacement { kind: CredentialKind::Recovery | CredentialKind::Reset, .. }) => {
+                Kind::Recovered
+            }
             _ => Kind::Other,
         }
     }
@@ -167,9 +173,7 @@ fn wish(action: Action, language: Language) -> Result<(Reach, Wish), Stop> {
     };
     let old = |reach: &Reach| match asking::given(reach.password_file.as_deref(), asking::PASSWORD, language)? {
         Some(password) => Ok(password),
-        None => {
-            asking::ask_password(Say::Password(&reach.user), "--password-file", asking::PASSWORD, language)
-        }
+        None => asking::ask_password(Say::Password(&reach.user), "--password-file", asking::PASSWORD, language),
     };
     Ok(match action {
         Action::Register { reach, first_name, last_name } => {

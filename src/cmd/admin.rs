@@ -164,9 +164,8 @@ fn reset_code(dir: &Path, user: &str, language: Language) -> Result<String, Stop
 /// Makes one change to one account, and gives its name as it is.
 fn change(dir: &Path, user: &str, language: Language, op: impl FnOnce(&Account) -> Op) -> Result<String, Stop> {
     let (mut store, loaded) = ServerStore::open_existing(dir).map_err(stop)?;
-    let account = find(&loaded, user).ok_or_else(|| {
-        Stop::usage(Say::NoSuchAccount(&visible_line(user)).text(language))
-    })?;
+    let account =
+        find(&loaded, user).ok_or_else(|| Stop::usage(Say::NoSuchAccount(&visible_line(user)).text(language)))?;
     let batch = Batch(vec![op(account)]);
     let name = visible_line(&account.username).into_owned();
     let mut why = String::new();

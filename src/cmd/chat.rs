@@ -213,7 +213,9 @@ impl Session {
             while let Some(event) = self.member.poll_event() {
                 match event {
                     // The token is no good: the password serves, where somebody can be asked for it.
-                    Event::Refused { refusal: Refusal::TokenInvalid, .. } if self.can_ask() => self.ask_and_sign_in()?,
+                    Event::Refused { refusal: Refusal::TokenInvalid, .. } if self.can_ask() => {
+                        self.ask_and_sign_in()?
+                    }
                     event => self.chat.event(now, self.member.client.model(), event),
                 }
             }

@@ -148,7 +148,6 @@ fn keys(dir: &Path) -> Result<ServerKeys, Stop> {
 
 /// Opens a key log where one was asked for.
 pub(super) fn open_key_log(path: Option<&Path>) -> Result<Option<KeyLog>, Stop> {
-    let open =
-        |path: &Path| KeyLog::open(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())));
+    let open = |path: &Path| KeyLog::open(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())));
     path.map(open).transpose()
 }

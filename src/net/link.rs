@@ -80,7 +80,7 @@ impl Link {
         }
     }
 
-    /// Gives what has arrived to `handle`, up to [`BATCH`] datagrams, and says how many it gave.
+    /// Gives what has arrived to `handle`, up to 64 datagrams, and says how many it gave.
     pub fn receive(&mut self, now: Instant, mut handle: impl FnMut(SocketAddr, &mut [u8])) -> usize {
         let mut given = 0;
         for _ in 0..BATCH {
@@ -158,8 +158,7 @@ mod tests {
 
     async fn pair(bind: &str, server: &str, worse: Worse) -> (Link, Link, SocketAddr) {
         let receiver = Link::new(bind_server(bind.parse().unwrap()).unwrap(), Worse::default()).unwrap();
-        let to: SocketAddr =
-            SocketAddr::new(server.parse().unwrap(), receiver.local_addr().unwrap().port());
+        let to: SocketAddr = SocketAddr::new(server.parse().unwrap(), receiver.local_addr().unwrap().port());
         let sender = Link::new(bind_client(to).unwrap(), worse).unwrap();
         (sender, receiver, to)
     }

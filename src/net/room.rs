@@ -58,7 +58,16 @@ impl Room {
             // Fails only once the room is gone, which asks for nothing any more.
             let _ = tell.send(event);
         })?;
-        Ok(Room { server, link, writer, from_store, clock, key_log, buffer: Vec::with_capacity(DATAGRAM), storing: true })
+        Ok(Room {
+            server,
+            link,
+            writer,
+            from_store,
+            clock,
+            key_log,
+            buffer: Vec::with_capacity(DATAGRAM),
+            storing: true,
+        })
     }
 
     /// Where it is bound.

@@ -240,10 +240,10 @@ pub(crate) fn secret_in(bytes: &[u8]) -> Option<u32> {
     while rest.contains(&mark[0]) {
         let at = rest.iter().position(|byte| *byte == mark[0])?;
         rest = &rest[at..];
-        if let Some(digits) = rest.strip_prefix(mark).and_then(|after| after.get(..6)) {
-            if let Some(id) = str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
-                return Some(id);
-            }
+        if let Some(digits) = rest.strip_prefix(mark).and_then(|after| after.get(..6))
+            && let Some(id) = str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok())
+        {
+            return Some(id);
         }
         rest = &rest[1..];
     }

@@ -150,10 +150,7 @@ fn lines_wait_for_the_names_and_leave_in_order() {
     }
     assert_eq!(table.chat.poll_command(), None);
     table.enter();
-    assert_eq!(
-        table.sends(),
-        [(1, vec![], "un".into()), (2, vec![2], "deux".into()), (4, vec![3, 2], "trois".into())]
-    );
+    assert_eq!(table.sends(), [(1, vec![], "un".into()), (2, vec![2], "deux".into()), (4, vec![3, 2], "trois".into())]);
     assert_eq!(table.shown(), ["welcome", "3: amina bob"]);
 }
 
@@ -283,13 +280,7 @@ fn calls_that_are_refused_end_too() {
     table.replies(Reply::Refused(Refusal::NameNotAllowed));
     assert_eq!(
         table.shown(),
-        [
-            "!no-such-member Some(1)",
-            "end 1",
-            "!store-failed Some(2)",
-            "end 2",
-            "!name-not-allowed Some(3)"
-        ]
+        ["!no-such-member Some(1)", "end 1", "!store-failed Some(2)", "end 2", "!name-not-allowed Some(3)"]
     );
 }
 

@@ -95,7 +95,8 @@ mod tests {
             history: false,
         };
         assert_eq!(plain.write(&Shown::Message(message.clone())).unwrap(), "23:13 amina: salut⏎␛[2J‹U+202E›");
-        let letter = Message { log: Log::Inbox, to: Some(vec!["zoé".into(), "bob".into()]), text: "x".into(), ..message };
+        let letter =
+            Message { log: Log::Inbox, to: Some(vec!["zoé".into(), "bob".into()]), text: "x".into(), ..message };
         assert_eq!(plain.write(&Shown::Message(letter.clone())).unwrap(), "23:13 amina → zoé, bob: x");
         let old = Message { history: true, ..letter };
         assert_eq!(plain.write(&Shown::Message(old)).unwrap(), "2023-11-14 23:13 amina → zoé, bob: x");

@@ -245,8 +245,12 @@ impl Say<'_> {
                 "rien n’a été envoyé : la ligne dépasse un mégaoctet",
             ),
             Say::UnknownCommand(typed) => (
-                format!("nothing was sent: {typed} is not understood (/help tells the commands, // begins a text with a slash)"),
-                format!("rien n’a été envoyé : {typed} n’est pas compris (/help donne les commandes, // commence un texte par une barre)"),
+                format!(
+                    "nothing was sent: {typed} is not understood (/help tells the commands, // begins a text with a slash)"
+                ),
+                format!(
+                    "rien n’a été envoyé : {typed} n’est pas compris (/help donne les commandes, // commence un texte par une barre)"
+                ),
             ),
             Say::Help => two(
                 "text: to everybody · text@name: to name alone · text@a@b: to several · @@: a plain @ · /online · /members · \
@@ -260,8 +264,12 @@ impl Say<'_> {
             ),
             Say::Storing => two("the server stores messages again", "le serveur enregistre de nouveau les messages"),
             Say::HistoryRestored(since) => (
-                format!("the server’s history was restored from an earlier state: what was shown after number {since} is gone there"),
-                format!("l’historique du serveur a été restauré d’un état antérieur : ce qui suivait le numéro {since} n’y est plus"),
+                format!(
+                    "the server’s history was restored from an earlier state: what was shown after number {since} is gone there"
+                ),
+                format!(
+                    "l’historique du serveur a été restauré d’un état antérieur : ce qui suivait le numéro {since} n’y est plus"
+                ),
             ),
             Say::Impaired(how) => (
                 format!("the network is made worse on purpose here: {how}"),
@@ -282,27 +290,33 @@ impl Say<'_> {
             Say::Refused(refusal, wait_ms) => refused(refusal, wait_ms),
             Say::Ended(reason) => ended(reason),
             Say::Unsent(count) => (
-                format!("{count} of your messages did not go out in time; they stay in the profile and go out next time"),
-                format!("{count} de vos messages ne sont pas partis à temps ; ils restent dans le profil et partiront la prochaine fois"),
+                format!(
+                    "{count} of your messages did not go out in time; they stay in the profile and go out next time"
+                ),
+                format!(
+                    "{count} de vos messages ne sont pas partis à temps ; ils restent dans le profil et partiront la prochaine fois"
+                ),
             ),
             Say::LineNotSent => two("this line was not sent", "cette ligne n’a pas été envoyée"),
             Say::Failed(refusal) => failed(refusal),
-            Say::NeverReached(server) => (
-                format!("no server answers at {server}"),
-                format!("aucun serveur ne répond à {server}"),
-            ),
+            Say::NeverReached(server) => {
+                (format!("no server answers at {server}"), format!("aucun serveur ne répond à {server}"))
+            }
             Say::KeyUnknown(words) => (
-                format!("this room’s key is not known yet: {words} (--trust \"the six words on the server’s screen\", or --trust first-use)"),
-                format!("la clé de cette salle n’est pas encore connue : {words} (--trust \"les six mots à l’écran du serveur\", ou --trust first-use)"),
+                format!(
+                    "this room’s key is not known yet: {words} (--trust \"the six words on the server’s screen\", or --trust first-use)"
+                ),
+                format!(
+                    "la clé de cette salle n’est pas encore connue : {words} (--trust \"les six mots à l’écran du serveur\", ou --trust first-use)"
+                ),
             ),
             Say::KeyChanged(words) => (
                 format!("this is not the room you know: what answers has another key ({words})"),
                 format!("ce n’est pas la salle que vous connaissez : ce qui répond a une autre clé ({words})"),
             ),
-            Say::ProfileInUse => two(
-                "the profile is in use by another program",
-                "le profil est utilisé par un autre programme",
-            ),
+            Say::ProfileInUse => {
+                two("the profile is in use by another program", "le profil est utilisé par un autre programme")
+            }
             Say::ProfileOfAnother(user) => (
                 format!("the profile belongs to {user}: give another one with --profile"),
                 format!("le profil appartient à {user} : en donner un autre avec --profile"),
@@ -367,14 +381,16 @@ impl Say<'_> {
                 format!("Write this recovery code down, it is shown only once: {code}"),
                 format!("Notez ce code de récupération, il n’est montré qu’une fois : {code}"),
             ),
-            Say::Listening(name, address) => {
-                (format!("The room “{name}” is open at {address}"), format!("La salle « {name} » est ouverte à {address}"))
-            }
+            Say::Listening(name, address) => (
+                format!("The room “{name}” is open at {address}"),
+                format!("La salle « {name} » est ouverte à {address}"),
+            ),
             Say::TheWords(words) => (format!("Its six words: {words}"), format!("Ses six mots : {words}")),
             Say::Closing => two("The room closes.", "La salle ferme."),
-            Say::StoreFailed(why) => {
-                (format!("messages cannot be stored: {why}"), format!("les messages ne peuvent pas être enregistrés : {why}"))
-            }
+            Say::StoreFailed(why) => (
+                format!("messages cannot be stored: {why}"),
+                format!("les messages ne peuvent pas être enregistrés : {why}"),
+            ),
             _ => self.both_for_teachers(),
         }
     }
@@ -392,21 +408,24 @@ impl Say<'_> {
             Say::RoleSet(user, Role::Member) => {
                 (format!("{user} is a teacher no more."), format!("{user} n’est plus enseignant."))
             }
-            Say::SessionsRevoked(user) => (
-                format!("{user} must sign in again, everywhere."),
-                format!("{user} doit se reconnecter, partout."),
-            ),
+            Say::SessionsRevoked(user) => {
+                (format!("{user} must sign in again, everywhere."), format!("{user} doit se reconnecter, partout."))
+            }
             Say::Removed(user) => (
                 format!("{user} is removed: the account cannot sign in, its messages stay."),
                 format!("{user} est retiré : le compte ne peut plus se connecter, ses messages restent."),
             ),
             Say::BackedUp(file) => (
                 format!("Backed up to {file}. It holds the room’s keys and every private message: keep it safe."),
-                format!("Sauvegardé dans {file}. Ce fichier contient les clés de la salle et tous les messages privés : le garder en lieu sûr."),
+                format!(
+                    "Sauvegardé dans {file}. Ce fichier contient les clés de la salle et tous les messages privés : le garder en lieu sûr."
+                ),
             ),
             Say::Restored(file) => (format!("Restored from {file}."), format!("Restauré depuis {file}.")),
             Say::CheckedWell => two("Everything is in order.", "Tout est en ordre."),
-            Say::NoSuchAccount(user) => (format!("there is no account “{user}”"), format!("il n’y a pas de compte « {user} »")),
+            Say::NoSuchAccount(user) => {
+                (format!("there is no account “{user}”"), format!("il n’y a pas de compte « {user} »"))
+            }
             Say::DataInUse(dir) => (
                 format!("{dir}: a server, or another command, is at work there"),
                 format!("{dir} : un serveur, ou une autre commande, y travaille"),
@@ -468,10 +487,9 @@ fn refused(refusal: Refusal, wait_ms: u32) -> (String, String) {
         Refusal::TokenInvalid => two("the password is needed again", "il faut redonner le mot de passe"),
         Refusal::Busy => two("the server is busy", "le serveur est occupé"),
         Refusal::StoreFailed => two("the server cannot store", "le serveur ne peut rien enregistrer"),
-        Refusal::PersonName => two(
-            "first and last name have 1 to 64 characters each",
-            "le prénom et le nom ont chacun 1 à 64 caractères",
-        ),
+        Refusal::PersonName => {
+            two("first and last name have 1 to 64 characters each", "le prénom et le nom ont chacun 1 à 64 caractères")
+        }
         Refusal::TooManySessions => two("too many sessions of this account", "trop de sessions de ce compte"),
         Refusal::NotUnderstood => two("the server did not understand", "le serveur n’a pas compris"),
         Refusal::NotPermitted => two("not permitted", "non permis"),
