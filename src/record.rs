@@ -301,6 +301,8 @@ pub struct Loaded {
     pub epoch: (Epoch, Seq),
     /// The newest pages of each room, oldest first, at most [`LOADED_PAGES`] a room.
     pub pages: Vec<PageRecord>,
+    /// When the newest letter was committed: a clock that is set back dates no later one before it.
+    pub newest_letter: WallMs,
     /// For each instance that ever submitted: whose it is, and its last decided number.
     pub instances: Vec<(Instance, UserId, Ordinal)>,
     /// Whether newcomers may register.

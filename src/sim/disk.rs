@@ -60,7 +60,7 @@ impl Disk {
     }
 
     /// One account's letters, in order, each with the seq of its last entry there.
-    pub(crate) fn inbox(&self, user: UserId) -> impl ExactSizeIterator<Item = (Seq, &Letter)> {
+    pub(crate) fn inbox(&self, user: UserId) -> impl ExactSizeIterator<Item = (Seq, &Letter)> + DoubleEndedIterator {
         let places = self.inboxes.get(&user).map_or(&[][..], Vec::as_slice);
         places.iter().map(|(seq, letter)| (*seq, &self.letters[*letter]))
     }
@@ -88,6 +88,7 @@ impl Disk {
             tokens: self.tokens.clone(),
             epoch: self.epoch,
             pages: self.pages[self.pages.len().saturating_sub(LOADED_PAGES)..].to_vec(),
+            newest_letter: self.letters.last().map(|letter| letter.time).unwrap_or_default(),
             instances: self.instances.iter().map(|(instance, (user, n))| (*instance, *user, *n)).collect(),
             registration_open: self.registration_open,
         }
@@ -239,6 +240,9 @@ impl Disk {
             return Err(format!("{letter:?} is not in the inboxes it concerns, once each"));
         }
         for (user, seq) in &letter.places {
+            if let Some((_, before)) = self.inbox(*user).next_back().filter(|(_, before)| before.time > letter.time) {
+                return Err(format!("{letter:?} of {} follows {before:?} of {}", letter.time, before.time));
+            }
             let account = self.account(*user)?;
             if seq.0 != account.inbox_head.0 + u64::from(letter.entries) {
                 return Err(format!("{letter:?} at #{seq} of inbox {user}, whose head is #{}", account.inbox_head));

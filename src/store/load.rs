@@ -24,6 +24,10 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Loaded> {
         })?,
         epoch,
         pages: newest_pages(db)?,
+        newest_letter: db
+            .query_row("SELECT time FROM letter ORDER BY id DESC LIMIT 1", [], |row| count(row, 0))
+            .optional()?
+            .map_or(WallMs(0), WallMs),
         instances: rows(db, "SELECT instance, user, decided FROM instance ORDER BY instance", [], |row| {
             Ok((instance(row, 0)?, user(row, 1)?, Ordinal(count(row, 2)?)))
         })?,
