@@ -357,8 +357,14 @@ fn wrong_password_and_unknown_user_get_the_same_answer() {
             device: None,
         };
         let before = host.counter("bytes_out");
-        let attach =
-            preau::wire::entrance::Attach { instance: Instance(1), room: None, inbox: None, tip: None, flags: 1 };
+        let attach = preau::wire::entrance::Attach {
+            instance: Instance(1),
+            first: Ordinal(1),
+            room: None,
+            inbox: None,
+            tip: None,
+            flags: 1,
+        };
         assert_eq!(host.come_in(addr(2), &intent, Some(attach)).err(), Some(Refusal::WrongCredentials));
         answers.push(host.counter("bytes_out") - before);
     }

@@ -435,7 +435,14 @@ fn draw(rng: &mut Rng) -> [u8; 32] {
 
 fn attach() -> Option<Attach> {
     let flags = ATTACH_PRESENT | ATTACH_TOKEN;
-    Some(Attach { instance: Instance(7), room: Some((Epoch(1), Seq(0))), inbox: None, tip: None, flags })
+    Some(Attach {
+        instance: Instance(7),
+        first: Ordinal(1),
+        room: Some((Epoch(1), Seq(0))),
+        inbox: None,
+        tip: None,
+        flags,
+    })
 }
 
 fn entries(texts: &[&str]) -> Vec<u8> {

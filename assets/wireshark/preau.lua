@@ -49,6 +49,7 @@ local statuses = {
 local byes = {
   [0] = "the sender leaves", [1] = "the server is closing, try again later", [2] = "sessions revoked, sign in again",
   [3] = "the account was removed",
+  [4] = "the account has too many sessions",
 }
 local storing = { [0] = "all is well", [1] = "the server cannot store: read and wait" }
 local sealed_room, key_logged = { 1, "sealed", "the room is sealed" }, { 2, "key_log", "the server keeps a key log" }

@@ -301,6 +301,9 @@ impl Client {
                 self.on_silence(now);
             }
             self.outbox.on_timeout(now.mono);
+            if self.staying.doubt().is_some_and(|due| due <= now.mono) {
+                self.on_doubt(now);
+            }
         }
         self.settle(now);
     }
@@ -367,6 +370,7 @@ impl Client {
             consider(self.inbox.want_due(session.rtt()));
             consider(self.outbox.timeout());
             consider(self.calls.timeout());
+            consider(self.staying.doubt());
         }
         earliest
     }
@@ -408,6 +412,7 @@ impl Client {
         }
         Attach {
             instance: self.outbox.instance(),
+            first: self.outbox.first(),
             room: self.room.cursor(),
             inbox: self.inbox.cursor(),
             tip: self.tip.map(|tip| ByteBuf::from(tip.to_bytes())),

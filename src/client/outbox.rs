@@ -106,6 +106,11 @@ impl Outbox {
         self.instance
     }
 
+    /// The lowest number that is not decided, as far as is known here.
+    pub fn first(&self) -> Ordinal {
+        self.items.first_key_value().map_or(self.next, |(n, _)| *n)
+    }
+
     /// How many are undecided.
     pub fn undecided(&self) -> usize {
         self.items.len()
@@ -241,7 +246,7 @@ impl Outbox {
 
     fn start_over(&mut self) {
         self.in_flight.clear();
-        self.unsent = self.items.first_key_value().map_or(self.next, |(n, _)| *n);
+        self.unsent = self.first();
     }
 
     fn tracked(&mut self, room: Option<RoomId>) -> &mut Tracked {

@@ -273,7 +273,7 @@ impl Client {
             if confirming {
                 self.entrance.handle_hint(now.mono, &mut self.rng, &mut self.counters);
             } else {
-                self.come_back(now, Duration::ZERO);
+                self.on_hint_of_session(now);
             }
         }
     }

@@ -35,6 +35,8 @@ pub struct Staying {
     /// Before the next attempt, where one just failed.
     pause: Duration,
     hint_followed: Option<Instant>,
+    /// A hint came: the session is in doubt, and is given up if nothing genuine comes until then.
+    doubt: Option<Instant>,
     /// The call that ends the token.
     pub(super) sign_out_ticket: Option<Ticket>,
 }
@@ -57,6 +59,7 @@ impl Staying {
             commanded: true,
             pause: PAUSE_FIRST,
             hint_followed: None,
+            doubt: None,
             sign_out_ticket: None,
         }
     }
@@ -101,6 +104,11 @@ impl Staying {
         may
     }
 
+    /// When a session that a hint put in doubt is given up.
+    pub(super) fn doubt(&self) -> Option<Instant> {
+        self.doubt
+    }
+
     fn intent(&self) -> Option<Intent> {
         // Whether it is still good is the server's to say: a school's clocks jump.
         if let Some((token, _)) = self.token {
@@ -115,9 +123,27 @@ impl Client {
     /// Something genuine was heard in the session: if the server counted as away, it is back, unless a new session is
     /// already being made.
     pub(super) fn on_sign_of_life(&mut self) {
+        self.staying.doubt = None;
         if self.is_away() && self.entrance.is_knocking() {
             self.entrance.stop();
             self.set_connection(Connection::Connected);
+        }
+    }
+
+    /// Somebody, perhaps the server, says that it does not know our session: ask it, and come back if nothing genuine
+    /// answers.
+    pub(super) fn on_hint_of_session(&mut self, now: Now) {
+        let Some(session) = &mut self.session else { return };
+        session.ping(now.mono);
+        self.counters.pings += 1;
+        self.staying.doubt.get_or_insert(now.mono + session.rtt().probe_timeout(0));
+    }
+
+    /// Nothing answered since the hint.
+    pub(super) fn on_doubt(&mut self, now: Now) {
+        self.staying.doubt = None;
+        if self.entrance.is_idle() {
+            self.come_back(now, Duration::ZERO);
         }
     }
 
@@ -152,9 +178,11 @@ impl Client {
                     self.come_back(now, pause);
                 }
             }
-            ByeReason::Revoked | ByeReason::Removed => {
+            ByeReason::Revoked | ByeReason::Removed | ByeReason::TooMany => {
                 self.stop();
-                self.forget_token();
+                if reason != ByeReason::TooMany {
+                    self.forget_token();
+                }
                 self.set_connection(Connection::Ended(reason));
             }
         }
@@ -245,6 +273,7 @@ impl Client {
 
     /// A new session stands; it takes the place of the one before.
     pub(super) fn on_session(&mut self, now: Now, standing: Standing) {
+        self.staying.doubt = None;
         let Standing { index, protector, opener, key_log_line, welcome, more } = standing;
         self.counters.sessions += 1;
         if let Some(mut former) = self.session.take() {
@@ -322,7 +351,7 @@ impl Client {
             epoch,
             head: welcome.inbox_head,
             fresh: welcome.inbox_from,
-            agrees_to: agrees_to(self.inbox.epoch(), welcome.inbox_head, welcome.inbox_head),
+            agrees_to: agrees_to(self.inbox.epoch(), welcome.inbox_from, welcome.inbox_head),
         };
         self.inbox.on_session(now.mono, inbox);
         self.roster.on_session(welcome.boot, welcome.roster, &self.model);

@@ -392,6 +392,9 @@ fn a_message_is_shown_once_over_two_sessions_and_the_old_one_serves_until_the_ne
     bench.hint(SessionIndex(5));
     assert!(bench.client.entrance.is_idle(), "a hint for another session");
     bench.hint(old.index);
+    while bench.client.entrance.is_idle() {
+        bench.step();
+    }
     bench.step();
     let (pending, confirm) = bench.up_to_confirm(78);
     let datagram = old.datagram(Type::Readable, &[bench.page(1, 11, "eleven").into()]);
@@ -409,6 +412,22 @@ fn a_message_is_shown_once_over_two_sessions_and_the_old_one_serves_until_the_ne
     assert!(sent[1..].iter().all(|(header, _)| header.session == new.index));
     bench.hint(new.index);
     assert!(bench.client.entrance.is_idle(), "no more than one resume a second for hints");
+}
+
+#[test]
+fn a_forged_hint_costs_a_ping_and_no_more() {
+    let (mut bench, mut half) = Bench::resumed(profile());
+    for _ in 0..10 {
+        bench.hint(half.index);
+        assert!(!bench.sent().is_empty(), "it asks");
+        let alive = half.datagram(Type::Readable, &[Ping { nonce: 4 }.into()]);
+        bench.give(&alive);
+        bench.now += 1000 * MS;
+        let now = bench.now();
+        bench.client.handle_timeout(now);
+        assert!(bench.client.entrance.is_idle(), "the session answered");
+        bench.sent();
+    }
 }
 
 #[test]

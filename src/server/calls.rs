@@ -1,11 +1,13 @@
 //! Calls: questions of a member to the server, each carried out once, answered in chunks (proto.md, section 10).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::Server;
+use super::allowance::Allowance;
 use super::commit::Work;
 use super::fetches::Purpose;
-use crate::id::{CallId, SessionIndex};
+use crate::id::{CallId, SessionIndex, UserId};
 use crate::record::{Fetch, Fetched};
 use crate::text::name::Username;
 use crate::wire::call::{Call, Reply};
@@ -13,10 +15,16 @@ use crate::wire::entrance::Refusal;
 use crate::wire::frame::{self, Frame};
 use crate::wire::limits::{CALL, CALLS_REMEMBERED, CHUNK, CHUNKS};
 
+/// Renames an account may do at once, and how long for one more.
+const RENAMES: u32 = 10;
+const RENAME_EVERY: Duration = Duration::from_secs(600);
+
 /// The last calls of one session and their answers.
 #[derive(Debug, Default)]
 pub struct CallMemory {
     calls: VecDeque<(CallId, Option<Vec<u8>>)>,
+    /// The highest id that was forgotten: nothing up to it is carried out again.
+    forgotten: Option<CallId>,
 }
 
 /// What is known of a call.
@@ -36,9 +44,11 @@ impl CallMemory {
         match self.calls.iter().find(|(known, _)| *known == id) {
             Some((_, None)) => Known::UnderWay,
             Some((_, Some(answer))) => Known::Answered(chunks(id, answer, have)),
+            None if self.forgotten.is_some_and(|forgotten| id <= forgotten) => Known::UnderWay,
             None => {
                 if self.calls.len() == CALLS_REMEMBERED {
-                    self.calls.pop_front();
+                    let (oldest, _) = self.calls.pop_front().expect("as many as are remembered");
+                    self.forgotten = self.forgotten.max(Some(oldest));
                 }
                 self.calls.push_back((id, None));
                 Known::New
@@ -90,6 +100,7 @@ impl Server {
         let fetch = match call {
             Call::Rename(username) => {
                 match Username::parse(&username) {
+                    Ok(_) if !self.may_rename(user) => self.reply(index, id, &Reply::Refused(Refusal::Throttled)),
                     Ok(username) => self.enqueue(Work::Rename { session: index, call: id, user, username }),
                     Err(_) => self.reply(index, id, &Reply::Refused(Refusal::NameNotAllowed)),
                 }
@@ -119,6 +130,12 @@ impl Server {
         self.fetch(fetch, Purpose::Call(index, id));
     }
 
+    /// A name once taken is taken for ever: nobody may take many.
+    fn may_rename(&mut self, user: UserId) -> bool {
+        let now = self.now.mono;
+        self.renames.entry(user).or_insert(Allowance::new(now, RENAMES, RENAME_EVERY)).spend(now).is_ok()
+    }
+
     pub(super) fn on_call_fetched(&mut self, index: SessionIndex, id: CallId, fetched: Fetched) {
         let reply = match fetched {
             Fetched::Found(messages) => Reply::Messages(messages),
@@ -139,7 +156,7 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{RoomId, Seq, UserId};
+    use crate::id::{RoomId, Seq};
     use crate::now::WallMs;
     use crate::record::Found;
 
@@ -166,5 +183,6 @@ mod tests {
         let mut memory = CallMemory::default();
         (0..100).for_each(|id| assert_eq!(memory.on_call(CallId(id), 0), Known::New));
         assert_eq!(memory.calls.len(), CALLS_REMEMBERED);
+        assert_eq!(memory.on_call(CallId(1), 0), Known::UnderWay, "a forgotten one is not carried out again");
     }
 }

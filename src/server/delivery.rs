@@ -13,7 +13,7 @@ use crate::now::Now;
 use crate::proto::datagram::OpenError;
 use crate::record::Fetch;
 use crate::wire::Malformed;
-use crate::wire::frame::{self, Frame, Pong, Protection, Range};
+use crate::wire::frame::{self, Frame, Pong, Protection, Range, SubmitRefusal};
 use crate::wire::header::{Header, Type};
 use crate::wire::limits::{WANT_ENTRIES, WANT_PAGES};
 
@@ -64,15 +64,12 @@ impl Server {
             Frame::Pong(_) => {}
             Frame::Say(say) => {
                 let frame::Say { instance, n, room, part, parts, text } = say;
-                if room == RoomId::MAIN {
-                    self.on_part(now, index, instance, Part { n, to: None, part, parts, text });
-                } else {
-                    self.counters.dropped_request += 1;
-                }
+                let refusal = (room != RoomId::MAIN).then_some(SubmitRefusal::NoSuchRoom);
+                self.on_part(now, index, instance, Part { n, to: None, part, parts, text, refusal });
             }
             Frame::Tell(tell) => {
                 let frame::Tell { instance, n, to, part, parts, text } = tell;
-                self.on_part(now, index, instance, Part { n, to: Some(to), part, parts, text });
+                self.on_part(now, index, instance, Part { n, to: Some(to), part, parts, text, refusal: None });
             }
             Frame::ReceiptAck(ack) => session.room_receipts.on_ack(ack.version),
             Frame::LettersReceiptAck(ack) => session.letters_receipts.on_ack(ack.version),

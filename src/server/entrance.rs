@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::Server;
 use super::accounts::{Accounts, Guesser, Guesses};
+use super::allowance::Allowance;
 use super::commit::Work;
 use super::event::Event;
 use super::session::{Session, Start};
@@ -27,14 +28,12 @@ use crate::wire::limits::{
     COOKIE, HANDSHAKE_LIFETIME, HANDSHAKES, INITIATES, INITIATES_PER_ADDRESS, SESSIONS, SESSIONS_PER_ACCOUNT,
 };
 
-/// Handshakes a second: each takes half a millisecond, so a quarter of a core.
-const HANDSHAKE_RATE: u64 = 500;
+/// One handshake in this time: each takes half a millisecond, so a quarter of a core.
+const HANDSHAKE_EVERY: Duration = Duration::from_millis(2);
 /// Handshakes at once, after a quiet time.
-const HANDSHAKE_BURST: u64 = 64;
+const HANDSHAKE_BURST: u32 = 64;
 /// How long an outcome is told again: a registration whose outcome was lost would find its own name taken.
 const OUTCOME_LIFETIME: Duration = Duration::from_secs(60);
-/// When a busy server says to try again.
-const BUSY_WAIT_MS: u32 = 1000;
 
 /// An initiate whose cookie is good and whose turn has not come.
 #[derive(Debug)]
@@ -80,9 +79,7 @@ pub struct Entrance {
     waiting_count: usize,
     /// The address served last: the next one is the one after it.
     served: Option<IpAddr>,
-    /// Handshakes allowed, in thousandths, and when that was counted.
-    allowance: u64,
-    allowance_at: Instant,
+    allowance: Allowance,
     pending: BTreeMap<SessionIndex, Pending>,
     by_attempt: BTreeMap<(SocketAddr, u64), SessionIndex>,
     /// Handshakes in the order they began, sessions that came of them too.
@@ -99,8 +96,7 @@ impl Entrance {
             waiting: BTreeMap::new(),
             waiting_count: 0,
             served: None,
-            allowance: HANDSHAKE_BURST * 1000,
-            allowance_at: now,
+            allowance: Allowance::new(now, HANDSHAKE_BURST, HANDSHAKE_EVERY),
             pending: BTreeMap::new(),
             by_attempt: BTreeMap::new(),
             begun: VecDeque::new(),
@@ -111,10 +107,7 @@ impl Entrance {
 
     /// When the next waiting initiate may be computed, or a handshake has run out.
     pub(super) fn timeout(&self) -> Option<Instant> {
-        let turn = (self.waiting_count > 0).then(|| {
-            let missing = 1000u64.saturating_sub(self.allowance);
-            self.allowance_at + Duration::from_micros(missing.div_ceil(HANDSHAKE_RATE) * 1000)
-        });
+        let turn = (self.waiting_count > 0).then(|| self.allowance.next());
         let expiry = self.begun.front().map(|(begun, _)| *begun + HANDSHAKE_LIFETIME);
         let forget = self.ended.front().map(|(since, _)| *since + OUTCOME_LIFETIME);
         [turn, expiry, forget].into_iter().flatten().min()
@@ -141,12 +134,10 @@ impl Entrance {
 
     /// The next initiate, addresses in turn, if the allowance permits one.
     fn next_initiate(&mut self, now: Instant) -> Option<Initiate> {
-        let earned = now.since(self.allowance_at).as_micros() as u64 * HANDSHAKE_RATE / 1000;
-        self.allowance = (self.allowance + earned).min(HANDSHAKE_BURST * 1000);
-        self.allowance_at = now;
-        if self.waiting_count == 0 || self.allowance < 1000 {
+        if self.waiting_count == 0 {
             return None;
         }
+        self.allowance.spend(now).ok()?;
         use std::ops::Bound::{Excluded, Unbounded};
         let after = self.served.map_or(Unbounded, Excluded);
         let ip = *self.waiting.range((after, Unbounded)).next().or(self.waiting.iter().next())?.0;
@@ -157,7 +148,6 @@ impl Entrance {
         }
         self.served = Some(ip);
         self.waiting_count -= 1;
-        self.allowance -= 1000;
         initiate
     }
 
@@ -165,6 +155,20 @@ impl Entrance {
         if let Some(pending) = self.pending.remove(&index) {
             self.by_attempt.remove(&(pending.addr, pending.attempt));
         }
+    }
+
+    /// When there are as many as there may be, the oldest of the address that has most gives way: one address cannot
+    /// keep the others out.
+    fn make_space(&mut self) {
+        if self.pending.len() < HANDSHAKES {
+            return;
+        }
+        let mut by_ip: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        self.pending.values().for_each(|pending| *by_ip.entry(pending.addr.ip()).or_insert(0) += 1);
+        let Some((busiest, _)) = by_ip.into_iter().max_by_key(|(_, count)| *count) else { return };
+        let theirs = |index: &SessionIndex| self.pending.get(index).is_some_and(|held| held.addr.ip() == busiest);
+        let oldest = self.ended.iter().chain(&self.begun).map(|(_, index)| *index).find(theirs);
+        oldest.into_iter().for_each(|index| self.remove(index));
     }
 
     fn expire(&mut self, now: Instant) {
@@ -240,6 +244,7 @@ impl Server {
                 return;
             }
         };
+        self.entrance.make_space();
         let index = self.free_index();
         let Some((respond, proof)) = self.answer(now, responder, &request, &purpose, index) else {
             self.counters.dropped_handshake += 1;
@@ -256,9 +261,6 @@ impl Server {
     /// Looks at a request before anything is computed for it.
     fn examine(&mut self, now: Now, request: &Request) -> Result<Purpose, (Refusal, Duration)> {
         let no_wait = |refusal| (refusal, Duration::ZERO);
-        if self.entrance.begun.len() >= HANDSHAKES || self.entrance.ended.len() >= HANDSHAKES {
-            return Err((Refusal::Busy, Duration::from_millis(BUSY_WAIT_MS.into())));
-        }
         match request {
             Request::SignIn { username, device, .. } => {
                 let (user, guesser) = self.on_guess(now, username, *device)?;
@@ -322,14 +324,15 @@ impl Server {
         match (request, purpose) {
             (Request::SignIn { ke1, .. }, Purpose::SignIn { user, guesser, .. }) => {
                 let credential = credential(user, CredentialKind::Password);
-                responder.sign_in(keys, rng, index, ke1, credential, &guesser.0).ok()
+                responder.sign_in(keys, rng, index, ke1, credential, &fake(guesser, CredentialKind::Password)).ok()
             }
             (Request::Register { password, recovery, .. }, _) => {
                 responder.register(keys, rng, index, password, recovery).ok()
             }
             (Request::Replace { ke1, password, recovery, .. }, Purpose::Replace { user, kind, guesser }) => {
                 let credential = credential(user, *kind);
-                responder.replace(keys, rng, index, ke1, credential, &guesser.0, (password, recovery)).ok()
+                let fake = fake(guesser, *kind);
+                responder.replace(keys, rng, index, ke1, credential, &fake, (password, recovery)).ok()
             }
             (Request::Resume { token }, _) => Some(responder.resume(keys, index, token)),
             _ => None,
@@ -425,7 +428,7 @@ impl Server {
         token: Option<[u8; 32]>,
         known_device: Option<[u8; 32]>,
     ) {
-        let decided = self.submissions.attach(attach.instance, user);
+        let decided = self.submissions.attach(attach.instance, user, attach.first);
         let (Some(decided), true) = (decided, self.accounts.is_member(user)) else {
             return self.end_handshake(index, Some(Refusal::NotPermitted));
         };
@@ -470,12 +473,16 @@ impl Server {
         if let Some(old) = self.by_instance.get(&attach.instance).copied() {
             self.end_session(now, old);
             // Still this outbox's: ending a session gave it up.
-            self.submissions.attach(attach.instance, user);
+            self.submissions.attach(attach.instance, user, attach.first);
         }
-        let own: Vec<&Session> = self.sessions.values().filter(|session| session.user == user).collect();
+        let own: Vec<&Session> =
+            self.sessions.values().filter(|session| session.user == user && !session.leaving()).collect();
         if own.len() >= SESSIONS_PER_ACCOUNT {
             let silent = own.iter().min_by_key(|session| session.last_heard()).map(|session| session.index);
-            silent.into_iter().for_each(|index| self.end_session(now, index));
+            if let Some(session) = silent.and_then(|index| self.sessions.get_mut(&index)) {
+                session.say_bye(now.mono, ByeReason::TooMany);
+            }
+            silent.into_iter().for_each(|index| self.touch(index));
         }
     }
 
@@ -552,6 +559,11 @@ impl Server {
             }
         }
     }
+}
+
+/// What stands for a credential that does not exist: another for each name and kind, as those that exist are.
+fn fake((name, _): &Guesser, kind: CredentialKind) -> String {
+    format!("{kind:?} {name}")
 }
 
 /// What is kept of a token or a device secret.

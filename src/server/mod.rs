@@ -1,6 +1,7 @@
 //! The central node, sans-IO: accounts, the room, inboxes, the roster, and what is on its way to each member.
 
 mod accounts;
+mod allowance;
 mod calls;
 mod commit;
 pub mod counters;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use rand::{RngCore, SeedableRng};
 
 use self::accounts::Accounts;
+use self::allowance::Allowance;
 use self::commit::Commit;
 use self::counters::Counters;
 use self::entrance::Entrance;
@@ -94,8 +96,9 @@ pub struct Server {
     /// Sessions that have something to send, in turn.
     ready: VecDeque<SessionIndex>,
     timers: BTreeSet<(Instant, SessionIndex)>,
-    hints: u32,
-    hints_since: Instant,
+    hints: Allowance,
+    /// Renames of each account that took another name in this run.
+    renames: BTreeMap<UserId, Allowance>,
     counters: Counters,
     failure: Option<String>,
     closing: bool,
@@ -137,8 +140,8 @@ impl Server {
             loose: VecDeque::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
-            hints: 0,
-            hints_since: now.mono,
+            hints: Allowance::new(now.mono, HINTS, Duration::from_secs(1) / HINTS),
+            renames: BTreeMap::new(),
             counters: Counters::default(),
             failure: None,
             closing: false,
@@ -288,11 +291,7 @@ impl Server {
 
     /// A session's datagram that is not known here: its client may want to resume.
     fn hint(&mut self, now: Now, to: SocketAddr, index: SessionIndex) {
-        if now.mono.since(self.hints_since) >= Duration::from_secs(1) {
-            (self.hints, self.hints_since) = (0, now.mono);
-        }
-        if self.hints < HINTS {
-            self.hints += 1;
+        if self.hints.spend(now.mono).is_ok() {
             self.counters.hints += 1;
             let header = Header { kind: Type::Hint, session: index, counter: 0 };
             self.send_to(to, header.to_bytes().to_vec());

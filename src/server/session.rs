@@ -28,7 +28,7 @@ use crate::wire::limits::{BODY, HEADER, IN_FLIGHT, SESSION_SILENCE};
 const CONTROL: usize = 512;
 /// Stretches of acknowledged numbers remembered above the first gap: more than a window can have.
 const FRAGMENTS: usize = 1024;
-/// A tip leaves when nothing else did for so long.
+/// A tip leaves when neither a tip nor a new page did for so long.
 const TIP_AFTER: Duration = Duration::from_secs(1);
 /// A member whose inbox went on without them is told so again after this.
 const LETTERS_TIP_EVERY: Duration = Duration::from_secs(1);
@@ -224,7 +224,8 @@ pub struct Session {
     /// Set while the inbox holds what can only be asked for: when to say so again.
     letters_tip_at: Option<Instant>,
     last_heard: Instant,
-    last_sent: Instant,
+    /// When a tip or a new page last left.
+    last_news: Instant,
     /// In the server's queue of sessions that have something to send.
     pub queued: bool,
     /// Under which deadline it stands in the server's timers.
@@ -285,7 +286,7 @@ impl Session {
             tip_due: false,
             letters_tip_at: None,
             last_heard: now,
-            last_sent: now,
+            last_news: now,
             queued: false,
             timer: None,
         }
@@ -376,7 +377,7 @@ impl Session {
         at(self.room_receipts.timeout());
         at(self.letters_receipts.timeout());
         at(self.token_send.as_ref().map(|token| token.due));
-        at((self.present && !self.tip_due).then(|| self.last_sent + TIP_AFTER));
+        at((self.present && !self.tip_due).then(|| self.last_news + TIP_AFTER));
         at(self.letters_tip_at);
         earliest
     }
@@ -405,7 +406,7 @@ impl Session {
             token.due = now + token.wait;
             self.credential.push_back(token.frame.clone());
         }
-        if self.present && self.last_sent + TIP_AFTER <= now {
+        if self.present && self.last_news + TIP_AFTER <= now {
             self.tip_due = true;
         }
     }
@@ -418,8 +419,8 @@ impl Session {
     /// Writes the next datagram into `buf`; false if there is nothing to send.
     pub fn poll_transmit(&mut self, now: Instant, logs: &mut Logs<'_>, buf: &mut Vec<u8>) -> bool {
         let kinds = [
-            (Protection::Credential, Type::Credential),
             (Protection::Sealed, Type::Sealed),
+            (Protection::Credential, Type::Credential),
             (Protection::Readable, Type::Readable),
         ];
         for (protection, kind) in kinds {
@@ -428,7 +429,6 @@ impl Session {
             self.fill(protection, now, logs, buf);
             if buf.len() > HEADER {
                 self.protector.seal(kind, self.index, buf);
-                self.last_sent = now;
                 return true;
             }
         }
@@ -467,17 +467,20 @@ impl Session {
 
     fn fill_room(&mut self, now: Instant, logs: &mut Logs<'_>, buf: &mut Vec<u8>) {
         let head = logs.room.head().0;
-        let room = &mut *logs.room;
+        let (room, next) = (&mut *logs.room, self.room.next);
         self.room.fill(now, head, buf, logs.counters, |first, _, left| {
             fit(room.frame_at(Seq(first)).map(|(frame, _, last)| (frame, last.0)), left)
         });
+        if self.room.next > next {
+            self.last_news = now;
+        }
         while self.asked_pages.front().is_some_and(|frame| frame.len() <= left(buf)) {
             self.asked_pages.pop_front().into_iter().for_each(|frame| buf.extend_from_slice(&frame));
             logs.counters.pages_asked += 1;
         }
         if self.tip_due && logs.tip.len() <= left(buf) {
             buf.extend_from_slice(logs.tip);
-            self.tip_due = false;
+            (self.tip_due, self.last_news) = (false, now);
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::allowance::Allowance;
 use crate::id::{Instance, Ordinal, UserId};
 use crate::now::Instant;
 use crate::record::{Decided, Origin};
@@ -28,6 +29,8 @@ pub struct Part {
     pub parts: u8,
     /// The part's text.
     pub text: String,
+    /// It goes where nothing may go.
+    pub refusal: Option<SubmitRefusal>,
 }
 
 /// A submission whose turn has come.
@@ -60,7 +63,7 @@ pub enum Taken {
 struct Assembly {
     to: Option<Vec<UserId>>,
     parts: Vec<Option<String>>,
-    broken: bool,
+    refusal: Option<SubmitRefusal>,
 }
 
 /// One outbox, as the server knows it.
@@ -73,14 +76,6 @@ struct Outbox {
     waiting: BTreeMap<Ordinal, Assembly>,
     /// The newest answers, ascending.
     answers: VecDeque<(Ordinal, Decided)>,
-}
-
-/// A member's allowance: messages, and when it was last filled up.
-#[derive(Debug)]
-struct Allowance {
-    /// In thousandths of a message.
-    milli: u64,
-    filled: Instant,
 }
 
 /// All outboxes that ever submitted, and those of the sessions there are.
@@ -117,10 +112,16 @@ impl Submissions {
         }
     }
 
-    /// A session attaches an outbox. Gives its last decided number, or None if it is another account's.
-    pub fn attach(&mut self, instance: Instance, user: UserId) -> Option<Ordinal> {
+    /// A session attaches an outbox whose client knows everything below `first` to be decided: more than we know, if we
+    /// were restored from an older state. Gives its last decided number, or None if it is another account's.
+    pub fn attach(&mut self, instance: Instance, user: UserId, first: Ordinal) -> Option<Ordinal> {
         let outbox = self.outboxes.entry(instance).or_insert_with(|| Outbox::new(user));
-        (outbox.owner == user).then_some(outbox.decided)
+        if outbox.owner != user {
+            return None;
+        }
+        outbox.decided = outbox.decided.max(Ordinal(first.0.saturating_sub(1)));
+        outbox.staged = outbox.staged.max(outbox.decided);
+        Some(outbox.decided)
     }
 
     /// The outbox's session ended: what it never used is forgotten.
@@ -159,8 +160,9 @@ impl Submissions {
             return Ok(None);
         }
         if let Some(rate) = self.rate {
-            let full = Allowance { milli: u64::from(BURST) * 1000, filled: now };
-            self.allowances.entry(outbox.owner).or_insert(full).spend(now, rate)?;
+            let every = Duration::from_secs(1) / rate.max(1);
+            let full = Allowance::new(now, BURST, every);
+            self.allowances.entry(outbox.owner).or_insert(full).spend(now)?;
         }
         outbox.staged = n;
         let assembly = outbox.waiting.remove(&n).expect("looked at above");
@@ -206,12 +208,12 @@ impl Outbox {
         let assembly = self.waiting.entry(part.n).or_insert_with(|| Assembly {
             to: part.to.clone(),
             parts: vec![None; usize::from(part.parts)],
-            broken: false,
+            refusal: part.refusal,
         });
         if assembly.parts.len() == usize::from(part.parts) && assembly.to == part.to {
             assembly.parts[usize::from(part.part)].get_or_insert(part.text);
         } else {
-            assembly.broken = true;
+            assembly.refusal.get_or_insert(SubmitRefusal::Parts);
         }
     }
 
@@ -227,7 +229,7 @@ impl Outbox {
 
 impl Assembly {
     fn whole(&self) -> bool {
-        self.broken || self.parts.iter().all(Option::is_some)
+        self.refusal.is_some() || self.parts.iter().all(Option::is_some)
     }
 
     fn into_submission(self) -> (Option<Vec<UserId>>, Result<String, SubmitRefusal>) {
@@ -238,29 +240,14 @@ impl Assembly {
         }
         let text: String = self.parts.into_iter().flatten().collect();
         let recipients = to.as_ref().map_or(1, Vec::len);
-        let text = match () {
-            _ if self.broken => Err(SubmitRefusal::Parts),
+        let text = match self.refusal {
+            Some(refusal) => Err(refusal),
             _ if text.is_empty() => Err(SubmitRefusal::Empty),
             _ if text.len() > TEXT => Err(SubmitRefusal::TooLong),
             _ if recipients == 0 || recipients > RECIPIENTS => Err(SubmitRefusal::TooManyRecipients),
             _ => Ok(text),
         };
         (to, text)
-    }
-}
-
-impl Allowance {
-    /// Takes one message off; the Err is how long until there is one.
-    fn spend(&mut self, now: Instant, rate: u32) -> Result<(), Duration> {
-        let rate = u64::from(rate.max(1));
-        let earned = now.since(self.filled).as_micros() as u64 * rate / 1000;
-        self.milli = (self.milli + earned).min(u64::from(BURST) * 1000);
-        self.filled = now;
-        if self.milli < 1000 {
-            return Err(Duration::from_micros((1000 - self.milli) * 1000 / rate));
-        }
-        self.milli -= 1000;
-        Ok(())
     }
 }
 
@@ -273,12 +260,12 @@ mod tests {
     const ZOE: UserId = UserId(5);
 
     fn say(n: u64, part: u8, parts: u8, text: &str) -> Part {
-        Part { n: Ordinal(n), to: None, part, parts, text: text.into() }
+        Part { n: Ordinal(n), to: None, part, parts, text: text.into(), refusal: None }
     }
 
     fn submissions(rate: Option<u32>) -> Submissions {
         let mut submissions = Submissions::new(rate, &[]);
-        assert_eq!(submissions.attach(HERE, ZOE), Some(Ordinal(0)));
+        assert_eq!(submissions.attach(HERE, ZOE, Ordinal(1)), Some(Ordinal(0)));
         submissions
     }
 
@@ -335,7 +322,7 @@ mod tests {
     #[test]
     fn what_was_decided_before_a_restart_is_read_from_the_store() {
         let mut submissions = Submissions::new(None, &[(HERE, ZOE, Ordinal(7))]);
-        assert_eq!(submissions.attach(HERE, ZOE), Some(Ordinal(7)));
+        assert_eq!(submissions.attach(HERE, ZOE, Ordinal(1)), Some(Ordinal(7)));
         assert_eq!(submissions.take(HERE, say(7, 0, 1, "x")), Taken::Forgotten);
         submissions.on_answers(HERE, &[(Ordinal(7), Decided::Refused { code: 3 })]);
         assert_eq!(submissions.take(HERE, say(7, 0, 1, "x")), Taken::Decided(Decided::Refused { code: 3 }));
@@ -345,7 +332,15 @@ mod tests {
     #[test]
     fn another_accounts_outbox_is_refused() {
         let mut submissions = submissions(None);
-        assert_eq!(submissions.attach(HERE, UserId(6)), None);
+        assert_eq!(submissions.attach(HERE, UserId(6), Ordinal(1)), None);
+    }
+
+    #[test]
+    fn a_client_that_knows_more_to_be_decided_is_believed_of_its_own_outbox() {
+        let mut submissions = Submissions::new(None, &[(HERE, ZOE, Ordinal(10))]);
+        assert_eq!(submissions.attach(HERE, ZOE, Ordinal(21)), Some(Ordinal(20)));
+        submissions.take(HERE, say(21, 0, 1, "after the restore"));
+        assert_eq!(ready(&mut submissions), [(21, Ok("after the restore".into()))]);
     }
 
     #[test]

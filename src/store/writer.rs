@@ -15,7 +15,7 @@ use super::{Reader, ServerStore, StoreError};
 use crate::record::{Batch, Fetch, Fetched, Loaded, Stored};
 
 /// How long the writer is idle before it looks for changes made by `preau admin`.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Names a question, so that its answer finds whoever asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -185,6 +185,7 @@ impl Say<'_> {
             Say::Ended(ByeReason::Left | ByeReason::Closing) => "ended",
             Say::Ended(ByeReason::Revoked) => "revoked",
             Say::Ended(ByeReason::Removed) => "removed",
+            Say::Ended(ByeReason::TooMany) => "too-many-sessions",
             Say::Unsent(_) => "unsent",
             Say::LineNotSent => "not-sent",
             Say::Failed(refusal) => submit_code(*refusal),
@@ -512,6 +513,9 @@ fn ended(reason: ByeReason) -> (String, String) {
             "les sessions de ce compte ont été closes : se reconnecter avec le mot de passe",
         ),
         ByeReason::Removed => two("this account was removed", "ce compte a été retiré"),
+        ByeReason::TooMany => {
+            two("this account is signed in on too many devices", "ce compte est ouvert sur trop d'appareils")
+        }
     }
 }
 

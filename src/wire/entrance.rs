@@ -6,7 +6,7 @@ use serde_bytes::{ByteArray, ByteBuf};
 
 use super::limits::{COOKIE, ROOM_NAME};
 use super::{Malformed, put, take_all};
-use crate::id::{Epoch, Instance, Seq, SessionIndex};
+use crate::id::{Epoch, Instance, Ordinal, Seq, SessionIndex};
 use crate::record::CredentialKind;
 
 /// Why a server does not let somebody in, or could not do what an authenticated member asked.
@@ -352,6 +352,9 @@ impl Answer {
 pub struct Attach {
     /// Its outbox.
     pub instance: Instance,
+    /// The lowest number of its outbox that is not decided, as far as it knows: a server that was restored from an
+    /// older state knows less, and goes on from here.
+    pub first: Ordinal,
     /// Up to where it has shown the room; None in a fresh profile.
     pub room: Option<(Epoch, Seq)>,
     /// Up to where it has shown its inbox.
@@ -485,6 +488,7 @@ mod tests {
     fn confirms_and_outcomes_come_back_as_they_were_written() {
         let attach = Attach {
             instance: Instance(u64::MAX),
+            first: Ordinal(3),
             room: Some((Epoch(1), Seq(70))),
             inbox: None,
             tip: Some(ByteBuf::from(vec![7; 144])),

@@ -470,6 +470,8 @@ pub enum ByeReason {
     Revoked = 2,
     /// The account was removed.
     Removed = 3,
+    /// The account has too many sessions: the most silent one ends.
+    TooMany = 4,
 }
 
 impl ByeReason {
@@ -479,6 +481,7 @@ impl ByeReason {
             1 => ByeReason::Closing,
             2 => ByeReason::Revoked,
             3 => ByeReason::Removed,
+            4 => ByeReason::TooMany,
             _ => ByeReason::Left,
         }
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use preau::id::{Instance, SessionIndex};
+use preau::id::{Instance, Ordinal, SessionIndex};
 use preau::now::{Instant, Now, WallMs};
 use preau::proto::datagram::{Opener, Protector};
 use preau::proto::handshake::{Initiator, Intent, Proven, Responded};
@@ -179,7 +179,7 @@ impl Host {
         let intent =
             Intent::SignIn { username: username.into(), password: format!("{username}'s password"), device: None };
         let instance = Instance(self.rng.next_u64());
-        let attach = Attach { instance, room: None, inbox: None, tip: None, flags: ATTACH_PRESENT };
+        let attach = Attach { instance, first: Ordinal(1), room: None, inbox: None, tip: None, flags: ATTACH_PRESENT };
         let mut proven = self.come_in(from, &intent, Some(attach)).expect("let in");
         let (protector, opener) = proven.keys.take().unwrap().split();
         let mut member = Member { addr: from, index: proven.index, instance, protector, opener, heard: Vec::new() };

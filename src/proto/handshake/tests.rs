@@ -129,7 +129,7 @@ fn replace(kind: CredentialKind, secret: &str) -> Intent {
 }
 
 fn attach() -> Option<Attach> {
-    Some(Attach { instance: Instance(5), room: None, inbox: None, tip: None, flags: 3 })
+    Some(Attach { instance: Instance(5), first: crate::id::Ordinal(1), room: None, inbox: None, tip: None, flags: 3 })
 }
 
 /// Both sides of a session can talk, each under its own keys.
