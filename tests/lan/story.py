@@ -47,6 +47,7 @@ def tell(world, key_log):
     amina.until_stored(line)
     bob.until(lambda: any(message["text"] == "nous revoilà" for message in bob.room), "nous revoilà")
     coming_back(world, amina)
+    time.sleep(2.5)  # A quiet moment, so that the server tells how far the log goes: a tip makes no event.
 
     bob.quit()
     amina.until(lambda: not [event for event in amina.of("presence") if event["user"] == "robert"][-1]["online"],
