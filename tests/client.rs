@@ -13,7 +13,7 @@ use preau::now::{Instant, Now, WallMs};
 use preau::proto::keys::ServerKeys;
 use preau::proto::rng::Rng;
 use preau::proto::suite::Suite;
-use preau::record::{CredentialKind, Keep, Profile, Stored};
+use preau::record::{CredentialKind, Fetch, Fetched, Keep, Profile, Stored};
 use preau::server::Server;
 use preau::server::event::Event as ServerEvent;
 use preau::store::{Reader, ServerStore};
@@ -550,6 +550,24 @@ fn letters_of_a_commit_that_nobody_saw_arrive_too() {
     world.run(SECOND * 10);
     assert_eq!(world.inbox(2), ["pour toi"], "the server learnt of it by reading its store");
     assert_eq!(world.inbox(1), ["pour toi"]);
+}
+
+#[test]
+fn a_clock_set_back_dates_no_letter_before_an_earlier_one() {
+    let mut world = World::new(Suite::Null, 13);
+    world.member(1);
+    let me = world.user(1);
+    world.say(1, vec![me], "un");
+    world.run(SECOND);
+    world.now.wall.0 -= 3_600_000;
+    world.start_server();
+    world.run(SECOND * 5);
+    world.say(1, vec![me], "deux");
+    world.run(SECOND);
+    let asked = Fetch::InboxHistory { user: me, with: None, before: None, limit: 9 };
+    let Fetched::Found(found) = world.reader.fetch(&asked) else { panic!("not found") };
+    assert_eq!(found.iter().map(|found| &found.text[..]).collect::<Vec<_>>(), ["un", "deux"]);
+    assert!(found[0].time <= found[1].time);
 }
 
 #[test]

@@ -2,6 +2,12 @@
 //!
 //! Every wait is for an event, with a deadline that only a fault reaches.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test panics to say what is wrong, and waits in real time"
+)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

@@ -107,7 +107,8 @@ impl InFlight {
         let mut highest: Option<Flight> = None;
         let mut freed = 0;
         self.flights.retain(|flight| {
-            if !acked.contains(flight.last) {
+            // A receiver may hold the end of a frame from an earlier session, where the cuts were others.
+            if !acked.covers(flight.first, flight.last) {
                 return true;
             }
             if newest.is_none_or(|other| other.sending < flight.sending) {
@@ -182,6 +183,16 @@ mod tests {
         in_flight.on_ack(Instant(5 * MS), &acked(1, &[(3, 5)]), Duration::ZERO, &mut rtt);
         assert_eq!(in_flight.next_resend(Instant(6 * MS)), Some((2, 2)));
         assert_eq!(in_flight.next_resend(Instant(6 * MS)), None);
+    }
+
+    #[test]
+    fn a_flight_is_acknowledged_when_all_of_it_is() {
+        let (mut in_flight, mut rtt) = (InFlight::new(1), Rtt::default());
+        in_flight.on_sent(Instant(1), 1, 28);
+        in_flight.on_ack(Instant(5 * MS), &acked(25, &[(27, 28)]), Duration::ZERO, &mut rtt);
+        assert_eq!(in_flight.len(), 1, "26 is missing");
+        in_flight.on_ack(Instant(6 * MS), &acked(28, &[]), Duration::ZERO, &mut rtt);
+        assert!(in_flight.is_empty());
     }
 
     #[test]

@@ -45,6 +45,15 @@ impl Ranges {
         }
     }
 
+    /// Are all of `first..=last` in the set?
+    pub fn covers(&self, first: u64, last: u64) -> bool {
+        last <= self.upto || {
+            let first = first.max(self.upto.saturating_add(1));
+            let after = self.above.partition_point(|&(start, _)| start <= first);
+            after > 0 && self.above[after - 1].1 >= last
+        }
+    }
+
     /// Adds `first..=last` and calls `added` for each stretch that was not in the set before, ascending.
     pub fn insert(&mut self, first: u64, last: u64, mut added: impl FnMut(u64, u64)) {
         if last <= self.upto || first > last {
@@ -114,6 +123,10 @@ mod tests {
                 assert_eq!(added, expected);
             }
             assert!((0..80).all(|number| ranges.contains(number) == naive.contains(&number)));
+            for first in 1..70 {
+                let last = first + rng.gen_range(0..9);
+                assert_eq!(ranges.covers(first, last), (first..=last).all(|number| naive.contains(&number)));
+            }
             assert_eq!(ranges.highest(), *naive.last().unwrap());
             let gap = (0..100).find(|number| !naive.contains(number)).unwrap();
             assert_eq!(ranges.upto(), gap - 1);

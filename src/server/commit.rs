@@ -316,7 +316,8 @@ impl Server {
         };
         let places: Vec<(UserId, Seq)> = inboxes.into_iter().map(place).collect();
         let absent: Vec<UserId> = to.iter().copied().filter(|user| !self.roster.online(*user)).collect();
-        let letter = Letter { author, to, time: now.wall, text, origin, places, entries };
+        self.letters_time = self.letters_time.max(now.wall);
+        let letter = Letter { author, to, time: self.letters_time, text, origin, places, entries };
         layout.ops.push(Op::Letter(letter.clone()));
         layout.effects.push(Effect::Letter { letter, absent });
     }
@@ -505,6 +506,7 @@ impl Server {
         }
         loaded.accounts.iter().for_each(|account| self.roster.update(account));
         self.submissions.reload(&loaded.instances);
+        self.letters_time = self.letters_time.max(loaded.newest_letter);
         self.inboxes.reload(loaded.accounts.iter().map(|account| (account.id, account.inbox_head)));
         let pages: Vec<PageRecord> =
             loaded.pages.iter().filter(|page| page.first > self.room.head()).cloned().collect();
@@ -535,8 +537,8 @@ impl Server {
                 self.touch(index);
             }
         }
-        if loaded.epoch.0 > self.room.epoch() {
-            self.room.begin_epoch(loaded.epoch.0, loaded.epoch.1);
+        if let Some(&(epoch, since)) = loaded.epochs.last().filter(|(epoch, _)| *epoch > self.room.epoch()) {
+            self.room.begin_epoch(epoch, since);
             self.goodbye_all(now, ByeReason::Closing);
         }
         self.touch_present();

@@ -126,10 +126,11 @@ impl Server {
         let Session { letters, rtt, .. } = session;
         let sound = letters.on_ack(now.mono, (ack.upto, &ack.ranges, ack.delay_us), rtt, |_, _| {});
         self.counters.dropped_ack += u64::from(!sound);
-        if let Some(account) = self.accounts.account_mut(user)
-            && account.inbox_received.0 < ack.upto
+        if let Some(whole) = self.inboxes.whole(user, ack.upto)
+            && let Some(account) = self.accounts.account_mut(user)
+            && account.inbox_received < whole
         {
-            account.inbox_received = Seq(ack.upto);
+            account.inbox_received = whole;
             self.commit.note_received(now.mono, user);
         }
         let mut counts = Vec::new();

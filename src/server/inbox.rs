@@ -25,8 +25,22 @@ struct Inbox {
     head: Seq,
     /// Entries, consecutive up to the head, at most [`IN_FLIGHT`]; empty while the member is away.
     recent: VecDeque<Arc<[u8]>>,
+    /// The seqs in `recent` at which a letter ends.
+    ends: VecDeque<u64>,
     /// Letters that this member has not acknowledged: place here, author, author's place.
     tracked: VecDeque<(Seq, UserId, Seq)>,
+}
+
+impl Inbox {
+    /// The seq of the first entry in memory; after the head, if there is none.
+    fn oldest(&self) -> u64 {
+        self.head.0 + 1 - self.recent.len() as u64
+    }
+
+    fn forget(&mut self) {
+        self.recent.clear();
+        self.ends.clear();
+    }
 }
 
 #[derive(Debug)]
@@ -51,7 +65,7 @@ impl Inboxes {
             let inbox = self.inboxes.entry(user).or_default();
             if inbox.head != head {
                 inbox.head = head;
-                inbox.recent.clear();
+                inbox.forget();
             }
         }
     }
@@ -64,7 +78,7 @@ impl Inboxes {
     /// A member has no session any more: the store will do for them.
     pub fn release(&mut self, user: UserId) {
         if let Some(inbox) = self.inboxes.get_mut(&user) {
-            inbox.recent.clear();
+            inbox.forget();
         }
     }
 
@@ -80,8 +94,13 @@ impl Inboxes {
                 inbox.recent.extend(entries.iter().cloned());
                 let excess = inbox.recent.len().saturating_sub(IN_FLIGHT);
                 inbox.recent.drain(..excess);
+                inbox.ends.push_back(seq.0);
+                let oldest = inbox.oldest();
+                while inbox.ends.front().is_some_and(|end| *end < oldest) {
+                    inbox.ends.pop_front();
+                }
             } else {
-                inbox.recent.clear();
+                inbox.forget();
             }
             if let Some(author_seq) = author_seq.filter(|_| user != letter.author) {
                 if inbox.tracked.len() == TRACKED {
@@ -116,12 +135,21 @@ impl Inboxes {
         }
     }
 
+    /// The end of the last whole letter in what a device has, if it has everything up to `upto`: a new device that
+    /// began in the middle of a letter would show a torn one. None where only the store could tell.
+    pub fn whole(&self, user: UserId, upto: u64) -> Option<Seq> {
+        let inbox = self.inboxes.get(&user)?;
+        if upto >= inbox.head.0 {
+            return Some(inbox.head);
+        }
+        inbox.ends.iter().rev().find(|end| **end <= upto).map(|end| Seq(*end))
+    }
+
     /// The bytes of a letters frame that begins at `first` and goes as far as `last`, the head and the datagram
     /// allow, and the last seq in it; None if `first` is not in memory.
     pub fn frame(&self, user: UserId, epoch: Epoch, first: Seq, last: Seq) -> Option<(Vec<u8>, Seq)> {
         let inbox = self.inboxes.get(&user)?;
-        let oldest = inbox.head.0 + 1 - inbox.recent.len() as u64;
-        let index = usize::try_from(first.0.checked_sub(oldest)?).ok()?;
+        let index = usize::try_from(first.0.checked_sub(inbox.oldest())?).ok()?;
         let wanted = usize::try_from(last.0.checked_sub(first.0)?.saturating_add(1)).ok()?;
         let entries = inbox.recent.iter().skip(index).take(wanted).map(|entry| &entry[..]);
         pack(epoch, first, entries).map(|(bytes, count)| (bytes, Seq(first.0 + count - 1)))
@@ -241,6 +269,18 @@ mod tests {
         assert_eq!(frames.iter().map(|(bytes, _)| texts(bytes).concat()).collect::<String>(), long + "short");
         assert_eq!((frames[0].1.0, frames.last().unwrap().1.1), (1, 7));
         assert_eq!(frames_of(BOB, Epoch(1), &letters, (7, 7)).len(), 1);
+    }
+
+    #[test]
+    fn what_was_received_ends_with_a_whole_letter() {
+        let mut inboxes = Inboxes::default();
+        inboxes.append(&letter(1, "un", &[(BOB, 1)]), |_| true);
+        inboxes.append(&letter(2, &"x".repeat(2000), &[(BOB, 4)]), |_| true);
+        inboxes.append(&letter(3, "trois", &[(BOB, 5)]), |_| true);
+        let whole: Vec<_> = (0..=6).map(|upto| inboxes.whole(BOB, upto)).collect();
+        assert_eq!(whole, [None, Some(1), Some(1), Some(1), Some(4), Some(5), Some(5)].map(|end| end.map(Seq)));
+        inboxes.release(BOB);
+        assert_eq!((inboxes.whole(BOB, 4), inboxes.whole(BOB, 5)), (None, Some(Seq(5))));
     }
 
     #[test]

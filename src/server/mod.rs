@@ -37,7 +37,7 @@ use self::roster::Roster;
 use self::session::{Logs, Session};
 use self::submissions::Submissions;
 use crate::id::{Boot, Instance, RoomId, SessionIndex, UserId};
-use crate::now::{Instant, Now};
+use crate::now::{Instant, Now, WallMs};
 use crate::proto::cookie::CookieKey;
 use crate::proto::keys::ServerKeys;
 use crate::proto::ranges::Ranges;
@@ -75,6 +75,8 @@ pub struct Server {
     roster: Roster,
     room: Room,
     inboxes: Inboxes,
+    /// The newest letter's time: those of a log never decrease, whatever the clock does.
+    letters_time: WallMs,
     submissions: Submissions,
     audience: Audience,
     audience_cache: Option<Arc<[UserId]>>,
@@ -119,8 +121,9 @@ impl Server {
             accounts: Accounts::new(&loaded),
             roster: Roster::new(boot, loaded.accounts.iter()),
             submissions: Submissions::new(config.rate, &loaded.instances),
-            room: Room::new(RoomId::MAIN, keys.suite(), loaded.epoch, loaded.pages, key),
+            room: Room::new(RoomId::MAIN, keys.suite(), loaded.epochs, loaded.pages, key),
             inboxes,
+            letters_time: loaded.newest_letter,
             audience: Audience::default(),
             audience_cache: None,
             received: BTreeMap::new(),

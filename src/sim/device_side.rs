@@ -13,6 +13,9 @@ use crate::client::{self, Client, Trust};
 use crate::proto::suite::Suite;
 use crate::wire::frame::ByeReason;
 
+/// A program asks a disk that failed again after a second.
+const DISK_RETRY: Duration = Duration::from_millis(1_500);
+
 impl World {
     pub(super) fn drain_device(&mut self, device: usize) -> Result<(), Broken> {
         let now = self.clock();
@@ -100,6 +103,7 @@ impl World {
                 }
             }
             Event::Refused { refusal, wait_ms } => {
+                node.entered = false;
                 let wait = node.on_refused(refusal, wait_ms).map_err(|broken| format!("device {device}: {broken}"))?;
                 self.after(wait, Happening::ComeIn { device, run });
             }
@@ -201,9 +205,11 @@ impl World {
         if node.run != run {
             return Ok(());
         }
-        if let Some(due) = node.core.as_ref().and_then(Client::poll_timeout)
-            && self.now >= node.disk_fails_until
-        {
+        if let Some(due) = node.core.as_ref().and_then(Client::poll_timeout) {
+            if self.now < node.disk_fails_until + DISK_RETRY {
+                self.after(DISK_RETRY, Happening::Gone { device, run });
+                return Ok(());
+            }
             return Err(format!("device {device} is closed and still has a timer, for {due:?}"));
         }
         node.die(&mut self.dice)

@@ -17,7 +17,7 @@ pub(crate) struct Disk {
     accounts: BTreeMap<UserId, Account>,
     taken: BTreeMap<String, UserId>,
     tokens: Vec<Token>,
-    epoch: (Epoch, Seq),
+    epochs: Vec<(Epoch, Seq)>,
     pages: Vec<PageRecord>,
     /// The room's messages, in order of seq.
     messages: Vec<RoomMessage>,
@@ -38,7 +38,7 @@ impl Disk {
             accounts: BTreeMap::new(),
             taken: BTreeMap::new(),
             tokens: Vec::new(),
-            epoch: (Epoch(1), Seq(0)),
+            epochs: vec![(Epoch(1), Seq(0))],
             pages: Vec::new(),
             messages: Vec::new(),
             letters: Vec::new(),
@@ -60,7 +60,7 @@ impl Disk {
     }
 
     /// One account's letters, in order, each with the seq of its last entry there.
-    pub(crate) fn inbox(&self, user: UserId) -> impl ExactSizeIterator<Item = (Seq, &Letter)> {
+    pub(crate) fn inbox(&self, user: UserId) -> impl ExactSizeIterator<Item = (Seq, &Letter)> + DoubleEndedIterator {
         let places = self.inboxes.get(&user).map_or(&[][..], Vec::as_slice);
         places.iter().map(|(seq, letter)| (*seq, &self.letters[*letter]))
     }
@@ -86,8 +86,9 @@ impl Disk {
             accounts: self.accounts.values().cloned().collect(),
             taken: self.taken.iter().map(|(key, user)| (key.clone(), *user)).collect(),
             tokens: self.tokens.clone(),
-            epoch: self.epoch,
+            epochs: self.epochs.clone(),
             pages: self.pages[self.pages.len().saturating_sub(LOADED_PAGES)..].to_vec(),
+            newest_letter: self.letters.last().map(|letter| letter.time).unwrap_or_default(),
             instances: self.instances.iter().map(|(instance, (user, n))| (*instance, *user, *n)).collect(),
             registration_open: self.registration_open,
         }
@@ -186,7 +187,7 @@ impl Disk {
                 let account = self.account(*user)?;
                 account.inbox_received = account.inbox_received.max(*seq);
             }
-            Op::Epoch { epoch, since } => self.epoch = (*epoch, *since),
+            Op::Epoch { epoch, since } => self.epochs.push((*epoch, *since)),
         }
         Ok(())
     }
@@ -214,7 +215,7 @@ impl Disk {
         if page.room != RoomId::MAIN || page.count == 0 || page.first != self.head().next() {
             return Err(format!("{page:?} after #{}", self.head()));
         }
-        if page.epoch != self.epoch.0 {
+        if self.epochs.last().is_none_or(|(epoch, _)| page.epoch != *epoch) {
             return Err(format!("{page:?} is of epoch {}", page.epoch));
         }
         self.pages.push(page.clone());
@@ -239,6 +240,9 @@ impl Disk {
             return Err(format!("{letter:?} is not in the inboxes it concerns, once each"));
         }
         for (user, seq) in &letter.places {
+            if let Some((_, before)) = self.inbox(*user).next_back().filter(|(_, before)| before.time > letter.time) {
+                return Err(format!("{letter:?} of {} follows {before:?} of {}", letter.time, before.time));
+            }
             let account = self.account(*user)?;
             if seq.0 != account.inbox_head.0 + u64::from(letter.entries) {
                 return Err(format!("{letter:?} at #{seq} of inbox {user}, whose head is #{}", account.inbox_head));

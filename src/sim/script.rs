@@ -225,8 +225,8 @@ fn bound(what: &str, devices: usize) -> usize {
         "sessions" => devices * limits::SESSIONS_PER_ACCOUNT,
         "handshakes" => limits::HANDSHAKES,
         "submissions" => devices * limits::UNDECIDED_KEPT as usize,
-        // A question or two of each session, and what its calls ask.
-        "fetches" => devices * limits::CALLS_REMEMBERED,
+        // Calls, one answer to a want of each log, one for an outbox.
+        "fetches" => devices * (limits::CALLS_REMEMBERED + 3),
         _ => devices * (limits::UNDECIDED_KEPT as usize + limits::CALLS_REMEMBERED),
     }
 }

@@ -307,7 +307,7 @@ impl Chat {
         self.show_named(now, model);
         while let Some((line, typed)) = self.held.pop_front() {
             // A returning profile may queue what needs no names before the server was ever heard.
-            if typed.needs_names() && !self.names_known || !self.names_known && self.settings.known.is_none() {
+            if !self.names_known && (typed.needs_names() || self.settings.known.is_none()) {
                 self.held.push_front((line, typed));
                 break;
             }
