@@ -36,7 +36,7 @@ def tell(world, key_log):
 
     amina = Chat(world, "h2", "amina", "--trust", words).welcomed()
     bob = Chat(world, "h3", "bob").welcomed()
-    amina.until(lambda: any(event["user"] == "bob" and event["online"] for event in amina.of("presence")), "bob here")
+    amina.until(lambda: len(amina.members("/online")) == 2, "bob here")
     chatting(amina, bob)
     renaming(world, amina, bob)
     recovering(world, code)
