@@ -125,6 +125,7 @@ local frames = {
   [0x2a] = { "call", "S", CLIENT, { { "id", "u32" }, { "have", "u64", hex = true }, { "body", "bin" } } },
   [0x2b] = { "reply", "S", SERVER, { { "id", "u32" }, { "index", "u8" }, { "total", "u8" }, { "body", "bin" } } },
   [0x2c] = { "bye", "S", BOTH, { { "reason", "u8", words = byes } } },
+  [0x2d] = { "token_ack", "S", CLIENT, {} },
   [0x40] = { "token", "C", SERVER, { { "token", "bin32" }, { "lifetime_s", "u32" }, { "device", "bin32" } } },
 }
 
@@ -155,6 +156,7 @@ local purposes = {
   call = "a question to the server",
   reply = "its answer, or a piece of it",
   bye = "the session ends",
+  token_ack = "the token arrived, and is kept",
   token = "what brings this member back without the password",
 }
 
@@ -1114,6 +1116,7 @@ function meaning.welcome(d, _, _, r)
 end
 
 function meaning.letters(d, item, buf, r)
+  if r.entries.size == 0 then return "Letters: none yet from #" .. r.first.text .. " on" end
   sent_before(d, item, table.concat({ "letters", d.session, r.epoch.text, r.first.text }, "/"))
   local from = r.entries.from
   local count, said = add_entries(d, item, buf, from, from + r.entries.size, r.first, "Letter")
@@ -1200,6 +1203,7 @@ end
 
 function meaning.bye(_, _, _, r) return "Bye: " .. (byes[r.reason.n] or "reason " .. r.reason.text) end
 function meaning.token() return "Token" end
+function meaning.token_ack() return "Token arrived" end
 
 -- 10. The body: frames, one after the other ---------------------------------------------------------------------------
 

@@ -222,6 +222,9 @@ pub fn story() -> Capture {
     in_the_room(&mut capture, &mut amina, &mut bob);
     in_private(&mut capture, &mut amina);
     calls(&mut capture, &mut amina);
+    let none = Letters { epoch: Epoch(1), first: Seq(3), entries: ByteBuf::new() };
+    capture.say(&mut amina, From::Server, Type::Sealed, &[none.into()]);
+    capture.say(&mut amina, From::Client, Type::Sealed, &[TokenAck {}.into()]);
     capture.say(&mut amina, From::Client, Type::Sealed, &[Bye { reason: ByeReason::Left as u8 }.into()]);
     capture.carry(&amina, From::Server, &header(Type::Hint, amina.index, 0));
     capture.carry(&amina, From::Server, &[&header(Type::Outcome, 0x99, 0)[..], &[9; 20]].concat());
