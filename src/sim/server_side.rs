@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::Bug;
 use super::watch::Broken;
 use super::world::{Happening, World};
-use crate::id::UserId;
 use crate::record::{Batch, Fetch, Fetched, Op, Stored};
 use crate::server::Server;
 use crate::server::event::{Event, FetchId};
@@ -112,8 +111,7 @@ impl World {
             let fetched = match (fetch, self.bug) {
                 _ if fails => Fetched::Failed("the disk cannot be read".into()),
                 (Fetch::Letters { user, first, last, limit }, Some(Bug::MisplaceLetters)) => {
-                    let user = UserId(user.0 % self.disk.accounts().len() as u32 + 1);
-                    self.disk.fetch(&Fetch::Letters { user, first: *first, last: *last, limit: *limit })
+                    self.disk.fetch_misplaced(*user, *first, *last, *limit)
                 }
                 _ => self.disk.fetch(fetch),
             };
@@ -127,7 +125,9 @@ impl World {
             return Ok(());
         }
         let loaded = match self.bug {
-            Some(Bug::ForgetDecided) => self.disk.loaded_forgetting(),
+            Some(Bug::StoreTwice) => self.disk.load_forgetting(|instance, n| {
+                self.devices.iter().any(|node| node.kept.profile().instance == instance && node.watch.awaits(n))
+            }),
             _ => self.disk.load(),
         };
         self.skew_ms = self.dice.within(0..=20_000);

@@ -154,7 +154,7 @@ impl World {
             network.set_weather(device, Way::Down, *down);
         }
         let mut disk = Disk::new();
-        disk.lax = bug == Some(Bug::ForgetDecided);
+        disk.lax = bug == Some(Bug::StoreTwice);
         let registered = plan.members - plan.newcomers;
         let accounts = (0..registered).map(|member| Op::Register(Box::new(account(member, &keys, &mut rng))));
         disk.apply(&accounts.collect::<Vec<_>>()).expect("new accounts fit an empty store");
