@@ -297,8 +297,8 @@ pub struct Loaded {
     pub taken: Vec<(String, UserId)>,
     /// Tokens, at most [`MAX_TOKENS`] an account. The store has no clock: expired ones are among them.
     pub tokens: Vec<Token>,
-    /// The current epoch and the room's head when it began.
-    pub epoch: (Epoch, Seq),
+    /// Every epoch and the room's head when it began, the current one last.
+    pub epochs: Vec<(Epoch, Seq)>,
     /// The newest pages of each room, oldest first, at most [`LOADED_PAGES`] a room.
     pub pages: Vec<PageRecord>,
     /// When the newest letter was committed: a clock that is set back dates no later one before it.

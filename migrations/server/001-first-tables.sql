@@ -3,11 +3,16 @@
 
 CREATE TABLE meta (
     id                INTEGER PRIMARY KEY CHECK (id = 1),
-    epoch             INTEGER NOT NULL,
-    since             INTEGER NOT NULL, -- the room's head when the epoch began
     registration_open INTEGER NOT NULL
 ) STRICT;
-INSERT INTO meta (id, epoch, since, registration_open) VALUES (1, 1, 0, 1);
+INSERT INTO meta (id, registration_open) VALUES (1, 1);
+
+-- Every epoch there was: a client of an older one goes on where the first later one began.
+CREATE TABLE epoch (
+    epoch INTEGER PRIMARY KEY,
+    since INTEGER NOT NULL -- the room's head when it began
+) STRICT;
+INSERT INTO epoch (epoch, since) VALUES (1, 0);
 
 CREATE TABLE account (
     id                  INTEGER PRIMARY KEY,

@@ -19,7 +19,7 @@ use crate::proto::suite::Suite;
 use crate::wire::entrance::{Attach, Refusal, Retry};
 use crate::wire::frame::{Frame, Protection, Welcome};
 use crate::wire::header::{Header, Type};
-use crate::wire::limits::{HANDSHAKE_LIFETIME, HEADER, HELLO};
+use crate::wire::limits::{HEADER, HELLO};
 
 /// The door, and where before it we stand.
 pub struct Entrance {
@@ -126,6 +126,9 @@ const RESEND_MAX: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same on the way back into a room, where a restarted server is the likely reason.
 const PATIENCE_RETURNING: Duration = Duration::from_secs(2);
+/// A registration or replacement waits longer for its outcome: the server tells it again for a minute, and a second
+/// try would find the name taken by the first.
+const PATIENCE_OUTCOME: Duration = Duration::from_secs(30);
 /// So long may nothing but foreign keys answer (proto.md, section 4).
 const FOREIGN: Duration = Duration::from_secs(3);
 
@@ -345,7 +348,7 @@ impl Entrance {
         };
         let keys = proven.keys.take();
         let key_log_line = keys.as_ref().map(|keys| keys.key_log_line(proven.index));
-        let patience = if keys.is_some() { self.patience() } else { HANDSHAKE_LIFETIME };
+        let patience = if keys.is_some() { self.patience() } else { PATIENCE_OUTCOME };
         let datagram = proven.confirm(keys.is_some().then_some(attach));
         self.outgoing = Some(datagram.clone());
         self.state = State::Confirming(Box::new(Confirming {

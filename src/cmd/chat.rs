@@ -254,12 +254,13 @@ impl Session {
         }
     }
 
-    /// Says goodbye to the server; and on standard error why the run failed, for whoever does not read the output.
+    /// Says goodbye to the server; and on standard error why a script's run failed, for whoever reads its log.
     async fn leave(mut self, exit: Exit) {
         while let Some(shown) = self.chat.poll_shown() {
             self.writer.write(&shown);
         }
-        if let (Some(why), true) = (&self.writer.last_notice, exit != Exit::Done) {
+        let for_scripts = self.writer.plain.is_none();
+        if let (Some(why), true) = (&self.writer.last_notice, for_scripts && exit != Exit::Done) {
             eprintln!("preau: {why}");
         }
         self.member.leave().await;

@@ -55,9 +55,8 @@ fn bind(addr: SocketAddr, buffer: usize, both_families: bool) -> io::Result<UdpS
     UdpSocket::from_std(socket.into())
 }
 
-/// On Windows any other process could otherwise bind the same port with `SO_REUSEADDR` and take the datagrams. socket2
-/// has no name for `SO_EXCLUSIVEADDRUSE`, but Windows refuses a second bind where the first did not allow it, unless
-/// the second sets `SO_REUSEADDR`, which this program never does; elsewhere sockets are exclusive by themselves.
+/// Elsewhere than on Windows a UDP port is one socket's unless both ask to share it. On Windows a later socket that
+/// sets `SO_REUSEADDR` could still take the port; `SO_EXCLUSIVEADDRUSE`, which forbids that, has no safe name in socket2.
 fn never_shared(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_address(false)
 }

@@ -537,8 +537,8 @@ impl Server {
                 self.touch(index);
             }
         }
-        if loaded.epoch.0 > self.room.epoch() {
-            self.room.begin_epoch(loaded.epoch.0, loaded.epoch.1);
+        if let Some(&(epoch, since)) = loaded.epochs.last().filter(|(epoch, _)| *epoch > self.room.epoch()) {
+            self.room.begin_epoch(epoch, since);
             self.goodbye_all(now, ByeReason::Closing);
         }
         self.touch_present();

@@ -31,6 +31,8 @@ use crate::wire::limits::{
 const HANDSHAKE_RATE: u64 = 500;
 /// Handshakes at once, after a quiet time.
 const HANDSHAKE_BURST: u64 = 64;
+/// How long an outcome is told again: a registration whose outcome was lost would find its own name taken.
+const OUTCOME_LIFETIME: Duration = Duration::from_secs(60);
 /// When a busy server says to try again.
 const BUSY_WAIT_MS: u32 = 1000;
 
@@ -83,8 +85,10 @@ pub struct Entrance {
     allowance_at: Instant,
     pending: BTreeMap<SessionIndex, Pending>,
     by_attempt: BTreeMap<(SocketAddr, u64), SessionIndex>,
-    /// Handshakes in the order they began, those that ended too.
+    /// Handshakes in the order they began, sessions that came of them too.
     begun: VecDeque<(Instant, SessionIndex)>,
+    /// Those that ended in an outcome and ran out, kept so that a lost outcome can be told again.
+    ended: VecDeque<(Instant, SessionIndex)>,
     guesses: Guesses,
 }
 
@@ -100,6 +104,7 @@ impl Entrance {
             pending: BTreeMap::new(),
             by_attempt: BTreeMap::new(),
             begun: VecDeque::new(),
+            ended: VecDeque::new(),
             guesses: Guesses::default(),
         }
     }
@@ -111,7 +116,8 @@ impl Entrance {
             self.allowance_at + Duration::from_micros(missing.div_ceil(HANDSHAKE_RATE) * 1000)
         });
         let expiry = self.begun.front().map(|(begun, _)| *begun + HANDSHAKE_LIFETIME);
-        [turn, expiry].into_iter().flatten().min()
+        let forget = self.ended.front().map(|(since, _)| *since + OUTCOME_LIFETIME);
+        [turn, expiry, forget].into_iter().flatten().min()
     }
 
     /// Initiates waiting and handshakes under way.
@@ -163,6 +169,12 @@ impl Entrance {
 
     fn expire(&mut self, now: Instant) {
         while let Some((_, index)) = self.begun.pop_front_if(|(begun, _)| now.since(*begun) >= HANDSHAKE_LIFETIME) {
+            match self.pending.get(&index) {
+                Some(pending) if matches!(pending.state, State::Ended(_)) => self.ended.push_back((now, index)),
+                _ => self.remove(index),
+            }
+        }
+        while let Some((_, index)) = self.ended.pop_front_if(|(since, _)| now.since(*since) >= OUTCOME_LIFETIME) {
             self.remove(index);
         }
     }
@@ -244,7 +256,7 @@ impl Server {
     /// Looks at a request before anything is computed for it.
     fn examine(&mut self, now: Now, request: &Request) -> Result<Purpose, (Refusal, Duration)> {
         let no_wait = |refusal| (refusal, Duration::ZERO);
-        if self.entrance.pending.len() >= HANDSHAKES {
+        if self.entrance.begun.len() >= HANDSHAKES || self.entrance.ended.len() >= HANDSHAKES {
             return Err((Refusal::Busy, Duration::from_millis(BUSY_WAIT_MS.into())));
         }
         match request {
@@ -440,7 +452,7 @@ impl Server {
         };
         let present = start.present;
         let mut welcome = Vec::new();
-        self.welcome(user, decided).put(&mut welcome);
+        self.welcome(user, decided, attach).put(&mut welcome);
         self.sessions.insert(index, Session::new(now.mono, start, keys, welcome));
         self.by_instance.insert(attach.instance, index);
         self.counters.sessions += 1;
@@ -479,7 +491,7 @@ impl Server {
         }
     }
 
-    fn welcome(&self, user: UserId, decided: crate::id::Ordinal) -> Frame {
+    fn welcome(&self, user: UserId, decided: crate::id::Ordinal, attach: &Attach) -> Frame {
         let account = self.accounts.account(user);
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         frame::Welcome {
@@ -487,7 +499,7 @@ impl Server {
             username: account.map(|account| account.username.clone()).unwrap_or_default(),
             name: self.config.name.clone(),
             epoch: self.room.epoch(),
-            since: self.room.since(),
+            since: self.room.since(attach.room.map(|(epoch, _)| epoch)),
             head: self.room.head(),
             inbox_head: self.inboxes.head(user),
             inbox_from: account.map(|account| account.inbox_received).unwrap_or_default(),

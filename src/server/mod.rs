@@ -121,7 +121,7 @@ impl Server {
             accounts: Accounts::new(&loaded),
             roster: Roster::new(boot, loaded.accounts.iter()),
             submissions: Submissions::new(config.rate, &loaded.instances),
-            room: Room::new(RoomId::MAIN, keys.suite(), loaded.epoch, loaded.pages, key),
+            room: Room::new(RoomId::MAIN, keys.suite(), loaded.epochs, loaded.pages, key),
             inboxes,
             letters_time: loaded.newest_letter,
             audience: Audience::default(),

@@ -21,8 +21,8 @@ use crate::wire::limits::PAGE_ENTRIES;
 pub struct Room {
     id: RoomId,
     suite: Suite,
-    epoch: Epoch,
-    since: Seq,
+    /// Every epoch and the head when it began, the current one last; never empty.
+    epochs: Vec<(Epoch, Seq)>,
     head: Seq,
     hash: PageHash,
     last_time: WallMs,
@@ -56,15 +56,17 @@ impl Room {
     pub fn new(
         id: RoomId,
         suite: Suite,
-        (epoch, since): (Epoch, Seq),
+        mut epochs: Vec<(Epoch, Seq)>,
         pages: Vec<PageRecord>,
         key: Option<RoomKey>,
     ) -> Room {
+        if epochs.is_empty() {
+            epochs.push((Epoch(1), Seq(0)));
+        }
         let mut room = Room {
             id,
             suite,
-            epoch,
-            since,
+            epochs,
             head: Seq(0),
             hash: NO_PAGE,
             last_time: WallMs(0),
@@ -83,12 +85,14 @@ impl Room {
 
     /// The current epoch.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.epochs[self.epochs.len() - 1].0
     }
 
-    /// The head when the epoch began.
-    pub fn since(&self) -> Seq {
-        self.since
+    /// Up to where a client that stands in `epoch` has the same history: the head when the first later epoch began.
+    /// In the current epoch, and for a client that stands nowhere, the head when the current one began.
+    pub fn since(&self, epoch: Option<Epoch>) -> Seq {
+        let later = self.epochs.iter().filter(|(other, _)| epoch.is_some_and(|epoch| epoch < *other));
+        later.map(|(_, since)| *since).min().unwrap_or(self.epochs[self.epochs.len() - 1].1)
     }
 
     /// The key in use, in a sealed room.
@@ -104,7 +108,8 @@ impl Room {
 
     /// A new epoch begins at the head.
     pub fn begin_epoch(&mut self, epoch: Epoch, since: Seq) {
-        (self.epoch, self.since, self.tip) = (epoch, since, None);
+        self.epochs.push((epoch, since));
+        self.tip = None;
     }
 
     /// Seq of the oldest entry in memory; one above the head if there is none.
@@ -135,7 +140,7 @@ impl Room {
 
     /// The bytes of a tip frame.
     pub fn tip_frame(&mut self, keys: &ServerKeys, boot: Boot, roster: Version, status: u8) -> Vec<u8> {
-        let (id, epoch, head, hash) = (self.id, self.epoch, self.head, self.hash);
+        let (id, epoch, head, hash) = (self.id, self.epoch(), self.head, self.hash);
         let tip = self.tip.get_or_insert_with(|| sign::sign_tip(keys, id, epoch, head, hash));
         let mut bytes = Vec::with_capacity(160);
         Frame::from(frame::Tip {
@@ -189,7 +194,7 @@ impl Room {
     }
 
     fn close_page(&self, draft: &mut Draft, keys: &ServerKeys) {
-        let id = PageId { room: self.id, epoch: self.epoch, first: draft.head.next(), count: draft.count };
+        let id = PageId { room: self.id, epoch: self.epoch(), first: draft.head.next(), count: draft.count };
         let page = sign::sign_page(keys, id, &draft.hash, &draft.entries);
         draft.entries.clear();
         (draft.head, draft.hash, draft.count) = (page.last(), page.hash, 0);
@@ -247,7 +252,7 @@ mod tests {
     use crate::wire::limits::BODY;
 
     fn room() -> Room {
-        Room::new(RoomId::MAIN, Suite::Null, (Epoch(1), Seq(0)), vec![], None)
+        Room::new(RoomId::MAIN, Suite::Null, vec![], vec![], None)
     }
 
     fn store(room: &mut Room, now: u64, texts: &[&str]) -> Vec<PageRecord> {
@@ -304,6 +309,18 @@ mod tests {
         assert_eq!(spans, [Some((1, 2)), Some((1, 2)), Some((3, 3)), None]);
         assert_eq!(room.hash_at(Seq(1)), None, "no page ends there");
         assert!(room.hash_at(Seq(2)).is_some());
+    }
+
+    #[test]
+    fn a_client_of_an_older_epoch_goes_on_where_the_first_later_one_began() {
+        let mut room = room();
+        room.begin_epoch(Epoch(2), Seq(300));
+        room.begin_epoch(Epoch(3), Seq(500));
+        let since = |epoch| room.since(epoch).0;
+        assert_eq!(
+            [since(Some(Epoch(1))), since(Some(Epoch(2))), since(Some(Epoch(3))), since(None)],
+            [300, 500, 500, 500]
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) struct Disk {
     accounts: BTreeMap<UserId, Account>,
     taken: BTreeMap<String, UserId>,
     tokens: Vec<Token>,
-    epoch: (Epoch, Seq),
+    epochs: Vec<(Epoch, Seq)>,
     pages: Vec<PageRecord>,
     /// The room's messages, in order of seq.
     messages: Vec<RoomMessage>,
@@ -38,7 +38,7 @@ impl Disk {
             accounts: BTreeMap::new(),
             taken: BTreeMap::new(),
             tokens: Vec::new(),
-            epoch: (Epoch(1), Seq(0)),
+            epochs: vec![(Epoch(1), Seq(0))],
             pages: Vec::new(),
             messages: Vec::new(),
             letters: Vec::new(),
@@ -86,7 +86,7 @@ impl Disk {
             accounts: self.accounts.values().cloned().collect(),
             taken: self.taken.iter().map(|(key, user)| (key.clone(), *user)).collect(),
             tokens: self.tokens.clone(),
-            epoch: self.epoch,
+            epochs: self.epochs.clone(),
             pages: self.pages[self.pages.len().saturating_sub(LOADED_PAGES)..].to_vec(),
             newest_letter: self.letters.last().map(|letter| letter.time).unwrap_or_default(),
             instances: self.instances.iter().map(|(instance, (user, n))| (*instance, *user, *n)).collect(),
@@ -187,7 +187,7 @@ impl Disk {
                 let account = self.account(*user)?;
                 account.inbox_received = account.inbox_received.max(*seq);
             }
-            Op::Epoch { epoch, since } => self.epoch = (*epoch, *since),
+            Op::Epoch { epoch, since } => self.epochs.push((*epoch, *since)),
         }
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Disk {
         if page.room != RoomId::MAIN || page.count == 0 || page.first != self.head().next() {
             return Err(format!("{page:?} after #{}", self.head()));
         }
-        if page.epoch != self.epoch.0 {
+        if self.epochs.last().is_none_or(|(epoch, _)| page.epoch != *epoch) {
             return Err(format!("{page:?} is of epoch {}", page.epoch));
         }
         self.pages.push(page.clone());

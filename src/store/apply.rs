@@ -200,7 +200,7 @@ impl Applying<'_> {
         if page.count == 0 || page.first.0 != head + 1 {
             return unfit(format!("{page:?} after #{head}"));
         }
-        let epoch = self.ask("SELECT epoch FROM meta", [])?;
+        let epoch = self.ask("SELECT max(epoch) FROM epoch", [])?;
         if epoch != Some(i64::from(page.epoch.0)) {
             return unfit(format!("{page:?} is of epoch {}", page.epoch));
         }
@@ -318,8 +318,10 @@ impl Applying<'_> {
     }
 
     fn epoch(&self, epoch: Epoch, since: Seq) -> Applied {
-        let began =
-            self.run("UPDATE meta SET epoch = ?1, since = ?2 WHERE epoch < ?1", params![epoch.0, number(since.0)?])?;
+        let began = self.run(
+            "INSERT INTO epoch (epoch, since) SELECT ?1, ?2 WHERE ?1 > (SELECT max(epoch) FROM epoch)",
+            params![epoch.0, number(since.0)?],
+        )?;
         if began == 0 { unfit(format!("epoch {epoch} is not a new one")) } else { Ok(()) }
     }
 

@@ -79,8 +79,8 @@ fn restore_database(source: &Connection, path: &Path) -> Result<(), StoreError> 
     target.execute_batch("DROP TABLE server_keys; VACUUM;")?;
     migrate(&mut target)?;
     target.execute(
-        "UPDATE meta SET epoch = epoch + 1,
-             since = coalesce((SELECT max(first + count - 1) FROM page WHERE room = ?1), 0)",
+        "INSERT INTO epoch (epoch, since)
+             SELECT max(epoch) + 1, coalesce((SELECT max(first + count - 1) FROM page WHERE room = ?1), 0) FROM epoch",
         [RoomId::MAIN.0],
     )?;
     target.close().map_err(|(_, error)| error)?;

@@ -11,9 +11,6 @@ use crate::record::{Account, LOADED_PAGES, Loaded, PageRecord, Role, SecretHash,
 
 /// Reads all of it; the caller holds a transaction, so that it is of one moment.
 pub(super) fn load(db: &Connection) -> rusqlite::Result<Loaded> {
-    let (epoch, registration_open) = db.query_row("SELECT epoch, since, registration_open FROM meta", [], |row| {
-        Ok(((Epoch(row.get(0)?), seq(row, 1)?), row.get(2)?))
-    })?;
     Ok(Loaded {
         accounts: accounts(db)?,
         taken: rows(db, "SELECT name_key, user FROM name ORDER BY name_key", [], |row| {
@@ -22,7 +19,9 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Loaded> {
         tokens: rows(db, "SELECT hash, user, expires FROM token ORDER BY user, expires, hash", [], |row| {
             Ok(Token { hash: hash(row, 0)?, user: user(row, 1)?, expires: WallMs(count(row, 2)?) })
         })?,
-        epoch,
+        epochs: rows(db, "SELECT epoch, since FROM epoch ORDER BY epoch", [], |row| {
+            Ok((Epoch(row.get(0)?), seq(row, 1)?))
+        })?,
         pages: newest_pages(db)?,
         newest_letter: db
             .query_row("SELECT time FROM letter ORDER BY id DESC LIMIT 1", [], |row| count(row, 0))
@@ -31,7 +30,7 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Loaded> {
         instances: rows(db, "SELECT instance, user, decided FROM instance ORDER BY instance", [], |row| {
             Ok((instance(row, 0)?, user(row, 1)?, Ordinal(count(row, 2)?)))
         })?,
-        registration_open,
+        registration_open: db.query_row("SELECT registration_open FROM meta", [], |row| row.get(0))?,
     })
 }
 

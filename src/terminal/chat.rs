@@ -1,8 +1,9 @@
 //! A conversation at a command line: typed lines in, commands for the core out; the core's events in, what is shown out.
 //!
 //! Lines are numbered from 1. A line that needs to know the members waits until the roster is there, and everything
-//! behind it waits too, so that messages leave in the order they were typed in. A message from somebody whose record
-//! has not come yet is shown a moment later, under their name.
+//! behind it waits too, so that messages leave in the order they were typed in. `/history` and `/search` wait until
+//! what was typed before them is decided, so that they find it. A message from somebody whose record has not come yet
+//! is shown a moment later, under their name.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -103,6 +104,10 @@ pub struct Chat {
     lines: u64,
     /// Lines that wait for the members' names.
     held: VecDeque<(u64, Typed)>,
+    /// Questions about messages, which wait for the lines before them.
+    deferred: VecDeque<(u64, Typed)>,
+    /// Lines whose message is neither stored nor failed nor refused.
+    undecided: BTreeSet<u64>,
     /// Which line each of this run's submissions came from.
     own: BTreeMap<Ordinal, u64>,
     asked: BTreeMap<Ticket, Asked>,
@@ -113,6 +118,8 @@ pub struct Chat {
     nameless_until: Option<Instant>,
     /// One's own messages that are stored and not shown yet.
     unseen: BTreeSet<(Log, Seq)>,
+    /// The newest message shown of each log.
+    shown_to: BTreeMap<Log, Seq>,
     /// Where the room was when a returning profile came in, until that is shown.
     catch_up: Option<Seq>,
     heard: bool,
@@ -136,12 +143,15 @@ impl Chat {
             started: now.mono,
             lines: 0,
             held: VecDeque::new(),
+            deferred: VecDeque::new(),
+            undecided: BTreeSet::new(),
             own: BTreeMap::new(),
             asked: BTreeMap::new(),
             calling: 0,
             nameless: VecDeque::new(),
             nameless_until: None,
             unseen: BTreeSet::new(),
+            shown_to: BTreeMap::new(),
             catch_up: None,
             heard: false,
             entered: false,
@@ -247,6 +257,9 @@ impl Chat {
 
     /// The result of [`Command::Send`].
     pub fn sent(&mut self, line: u64, result: Result<Ordinal, SubmitRefusal>) {
+        if result.is_err() {
+            self.undecided.remove(&line);
+        }
         match result {
             Ok(n) => drop(self.own.insert(n, line)),
             Err(SubmitRefusal::TooLong) => self.notice(Some(line), Say::TooLong),
@@ -294,8 +307,18 @@ impl Chat {
         self.show_named(now, model);
         while let Some((line, typed)) = self.held.pop_front() {
             // A returning profile may queue what needs no names before the server was ever heard.
-            if typed.needs_names() && !self.names_known || !self.names_known && self.settings.known.is_none() {
+            if !self.names_known && (typed.needs_names() || self.settings.known.is_none()) {
                 self.held.push_front((line, typed));
+                break;
+            }
+            match typed {
+                Typed::History { .. } | Typed::Search(_) => self.deferred.push_back((line, typed)),
+                typed => self.act(model, line, typed),
+            }
+        }
+        while let Some((line, typed)) = self.deferred.pop_front() {
+            if self.undecided.range(..line).next().is_some() {
+                self.deferred.push_front((line, typed));
                 break;
             }
             self.act(model, line, typed);
@@ -310,9 +333,10 @@ impl Chat {
     }
 
     fn all_done(&self, model: &Model) -> bool {
-        let idle = self.held.is_empty() && self.commands.is_empty() && self.asked.is_empty() && self.calling == 0;
+        let acted = self.held.is_empty() && self.deferred.is_empty() && self.commands.is_empty();
+        let answered = self.asked.is_empty() && self.calling == 0;
         let shown = self.nameless.is_empty() && self.unseen.is_empty() && self.catch_up.is_none();
-        self.names_known && idle && shown && model.undecided() == 0
+        self.names_known && acted && answered && shown && model.undecided() == 0
     }
 
     fn leave(&mut self, model: &Model) {
@@ -336,7 +360,8 @@ impl Chat {
 
     /// Lines that are done with although nothing was done; whether there were any.
     fn drop_held(&mut self) -> bool {
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.deferred);
+        held.append(&mut self.held);
         held.iter().for_each(|(line, _)| self.notice(Some(*line), Say::LineNotSent));
         !held.is_empty()
     }
@@ -455,6 +480,7 @@ impl Chat {
     fn show_message(&mut self, model: &Model, message: Message) {
         let log = log(message.room);
         self.unseen.remove(&(log, message.seq));
+        self.shown_to.insert(log, message.seq);
         if log == Log::Room && self.catch_up.is_some_and(|head| head <= message.seq) {
             self.catch_up = None;
         }
@@ -464,6 +490,9 @@ impl Chat {
 
     fn show_state(&mut self, model: &Model, n: Ordinal, state: OwnState) {
         let line = self.own.get(&n).copied();
+        if let (Some(line), OwnState::Stored { .. } | OwnState::Failed(_)) = (line, &state) {
+            self.undecided.remove(&line);
+        }
         let submission = format!("n-{:016x}-{n}", self.settings.instance.0);
         let mut shown = State {
             id: submission.clone(),
@@ -488,7 +517,8 @@ impl Chat {
             OwnState::Stored { room, seq, of, absent } => {
                 place(room, seq, 0, of);
                 shown.state = "stored";
-                if line.is_some() {
+                // The page that bears it may have been faster than the answer.
+                if line.is_some() && self.shown_to.get(&log(room)).is_none_or(|shown| *shown < seq) {
                     self.unseen.insert((log(room), seq));
                 }
                 gone = absent;
@@ -536,7 +566,10 @@ impl Chat {
 
     fn act_text(&mut self, model: &Model, line: u64, text: &str) {
         match compose(text, &|name| model.by_name(name)) {
-            Ok(composed) => self.commands.push_back(Command::Send { line, to: composed.to, text: composed.text }),
+            Ok(composed) => {
+                self.undecided.insert(line);
+                self.commands.push_back(Command::Send { line, to: composed.to, text: composed.text });
+            }
             Err(ComposeError::Empty) => self.notice(Some(line), Say::Empty),
             Err(ComposeError::TooLong { .. }) => self.notice(Some(line), Say::TooLong),
             Err(ComposeError::TooManyRecipients) => self.notice(Some(line), Say::TooManyRecipients),
@@ -635,7 +668,9 @@ fn members(model: &Model, online_only: bool) -> Vec<shown::Member> {
             user: member.username.clone(),
             first_name: member.first_name.clone(),
             last_name: member.last_name.clone(),
-            online: member.flags & MEMBER_ONLINE != 0,
+            // The roster is a moment behind: it may not know yet that one is here oneself.
+            online: member.flags & MEMBER_ONLINE != 0
+                || model.me == Some(member.user) && model.connection == Connection::Connected,
         })
         .filter(|member| member.online || !online_only)
         .collect();

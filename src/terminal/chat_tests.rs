@@ -269,6 +269,21 @@ fn a_long_history_is_asked_for_in_pieces_and_shown_once_and_in_order() {
 }
 
 #[test]
+fn a_question_about_messages_waits_for_those_typed_before_it() {
+    let mut table = Table::entered();
+    table.types("un");
+    table.types("/search un");
+    table.types("deux");
+    assert_eq!(table.sends().len(), 2);
+    table.chat.sent(1, Ok(Ordinal(1)));
+    table.chat.sent(3, Ok(Ordinal(2)));
+    table.own(1, OwnState::Sent);
+    assert_eq!(table.chat.poll_command(), None);
+    table.own(1, OwnState::Stored { room: Some(RoomId::MAIN), seq: Seq(5), of: 1, absent: vec![] });
+    assert_eq!(table.calls(), Call::Search { words: "un".into(), limit: 200 });
+}
+
+#[test]
 fn calls_that_are_refused_end_too() {
     let mut table = Table::entered();
     table.types("/history @nobody");
@@ -298,6 +313,18 @@ fn the_end_of_input_waits_for_what_was_typed() {
     table.own(1, OwnState::Stored { room: Some(RoomId::MAIN), seq: Seq(5), of: 1, absent: vec![] });
     assert_eq!(table.chat.ended(), None, "the message itself is not shown yet");
     table.message(5, 1, "salut");
+    assert_eq!(table.chat.ended(), Some(Exit::Done));
+}
+
+#[test]
+fn a_message_that_was_shown_before_it_was_known_as_stored_is_not_waited_for() {
+    let mut table = Table::entered();
+    table.types("salut");
+    table.sends();
+    table.chat.sent(1, Ok(Ordinal(1)));
+    table.chat.input_ended(table.now);
+    table.message(5, 1, "salut");
+    table.own(1, OwnState::Stored { room: Some(RoomId::MAIN), seq: Seq(5), of: 1, absent: vec![] });
     assert_eq!(table.chat.ended(), Some(Exit::Done));
 }
 

@@ -136,7 +136,7 @@ class Program:
 
     def __init__(self, world, host, name, arguments, environment=None):
         self.name, self.log = name, os.path.join(world.folder, f"{name}.log")
-        self.changed = world.changed
+        self.changed, self.began = world.changed, world.began
         self.events = []
         self.ended = False
         self.lines = queue.Queue()
@@ -155,7 +155,7 @@ class Program:
     def read(self, log):
         for line in self.process.stdout:
             at = time.monotonic()
-            log.write(line)
+            log.write(b"%9.3f " % (at - self.began) + line)
             log.flush()
             try:
                 event = json.loads(line)
@@ -297,8 +297,8 @@ class Chat(Program):
         return self.until(lambda: self.of("members")[before:], f"the answer to {line}")[0]["members"]
 
     def quit(self):
-        """End of input: it must leave with 0, with everything stored."""
-        check((code := self.finish()) == 0, f"{self.name} ended with {code}")
+        """End of input when everything is stored and shown: it must leave with 0, and not wait for anything."""
+        check((code := self.finish(seconds=15)) == 0, f"{self.name} ended with {code}")
 
 
 class World:
@@ -309,6 +309,7 @@ class World:
         self.changed = threading.Condition()
         self.programs, self.servers, self.accounts = [], 0, 0
         self.notes = []
+        self.began = time.monotonic()
 
     def note(self, text):
         """Something measured, for whoever reads the run."""

@@ -44,7 +44,7 @@ def tell(world, key_log):
     server.kill()
     server = Server(world, "--key-log", key_log)
     line = amina.type("nous revoilà")
-    amina.until(lambda: amina.was(line, "received"), "the message after the restart received")
+    amina.until_stored(line)
     bob.until(lambda: any(message["text"] == "nous revoilà" for message in bob.room), "nous revoilà")
     coming_back(world, amina)
 
@@ -154,7 +154,7 @@ def coming_back(world, amina):
     members = {member["user"]: member for member in clo.members()}
     check(set(members) == {"amina", "robert", "clo"}, f"members: {members}")
     check((members["amina"]["first_name"], members["amina"]["last_name"]) == ("Amina", "Martin"), f"{members}")
-    check(all(member["online"] for member in members.values()), f"online: {members}")
+    clo.until(lambda: len(clo.members("/online")) == 3, "all three online")
     clo.quit()
     again = Chat(world, "h4", "clo").welcomed()
     line = again.type("me revoilà")

@@ -39,7 +39,7 @@ fn a_running_server_is_saved_and_comes_back_with_a_new_epoch() {
     assert_eq!(read_keys(&restored).unwrap().unwrap(), KEYS);
     assert!(!contains(&restored.join("room.db"), KEYS), "a database alone permits no guessing");
     let (mut back, loaded) = ServerStore::open(&restored).unwrap();
-    assert_eq!(loaded.epoch, (Epoch(2), Seq(3)));
+    assert_eq!(loaded.epochs, [(Epoch(1), Seq(0)), (Epoch(2), Seq(3))]);
     assert!(loaded.registration_open);
     assert_eq!(loaded.pages, [page(1, 2, 0), page(3, 1, 1)]);
     assert_eq!(loaded.accounts[1].inbox_head, Seq(1));

@@ -21,7 +21,7 @@ fn token(byte: u8, user: UserId, expires: u64) -> Token {
 fn a_new_store_is_empty_and_open() {
     let (_, loaded) = ServerStore::in_memory().unwrap();
     assert!(loaded.accounts.is_empty() && loaded.pages.is_empty() && loaded.instances.is_empty());
-    assert_eq!(loaded.epoch, (Epoch(1), Seq(0)));
+    assert_eq!(loaded.epochs, [(Epoch(1), Seq(0))]);
     assert!(loaded.registration_open);
 }
 
@@ -107,7 +107,7 @@ fn roles_registration_and_epochs_are_kept() {
     assert_eq!(amina_after(back).role, Role::Member);
     assert!(!loaded_after([Op::RegistrationOpen(false)]).registration_open);
     let loaded = loaded_after([Op::Epoch { epoch: Epoch(2), since: Seq(0) }]);
-    assert_eq!(loaded.epoch, (Epoch(2), Seq(0)));
+    assert_eq!(loaded.epochs, [(Epoch(1), Seq(0)), (Epoch(2), Seq(0))]);
     let mut store = store_with_members();
     assert!(refused(&mut store, [Op::Epoch { epoch: Epoch(1), since: Seq(0) }]).contains("epoch"));
 }
