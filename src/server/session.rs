@@ -322,7 +322,8 @@ impl Session {
             Protection::Credential => &mut self.credential,
         };
         if queue.len() < CONTROL {
-            let mut bytes = Vec::new();
+            // Most of them are shorter: one allocation, not four.
+            let mut bytes = Vec::with_capacity(64);
             frame.put(&mut bytes);
             queue.push_back(bytes);
         }
