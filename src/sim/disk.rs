@@ -12,7 +12,7 @@ use crate::record::{
 };
 
 /// What is on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Disk {
     accounts: BTreeMap<UserId, Account>,
     taken: BTreeMap<String, UserId>,

@@ -80,10 +80,7 @@ impl World {
         }
         let Some(ops) = self.server.writing.pop_front() else { return Ok(()) };
         let fails = self.now < self.server.disk_fails_until;
-        let stored = if fails { self.fail_commit(&ops)? } else { Stored::Done };
-        if !fails {
-            self.disk.apply(&ops)?;
-        }
+        let stored = if fails { self.fail_commit(&ops)? } else { self.commit(&ops)? };
         let now = self.server_clock();
         if let Some(core) = self.server.core.as_mut().filter(|_| self.bug != Some(Bug::AcknowledgeEarly)) {
             core.handle_stored(now, stored);
@@ -91,16 +88,33 @@ impl World {
         self.drain_server()
     }
 
+    /// Applies a batch. One that does not fit fails the run, unless the server could not know: then it fails as it would
+    /// in the real store, and the server is told what there is.
+    fn commit(&mut self, ops: &[Op]) -> Result<Stored, Broken> {
+        let before = self.server.unseen.then(|| self.disk.clone());
+        match (self.disk.apply(ops), before) {
+            (Ok(()), _) => Ok(Stored::Done),
+            (Err(broken), None) => Err(broken),
+            (Err(unfit), Some(before)) => {
+                self.disk = before;
+                self.server.unseen = false;
+                Ok(Stored::Failed { reason: unfit, loaded: Some(Box::new(self.disk.load())) })
+            }
+        }
+    }
+
     /// Nobody can say what a failed commit did: it is there or not, and sometimes the disk cannot even be read.
     pub(super) fn fail_commit(&mut self, ops: &[Op]) -> Result<Stored, Broken> {
-        let loaded = match self.dice.below(3) {
-            0 => None,
-            1 => {
-                self.disk.apply(ops)?;
-                Some(Box::new(self.disk.load()))
+        let there = self.dice.per_mille(500);
+        if there {
+            match self.commit(ops)? {
+                Stored::Done => {}
+                failed @ Stored::Failed { .. } => return Ok(failed),
             }
-            _ => Some(Box::new(self.disk.load())),
-        };
+        }
+        let read = self.dice.per_mille(700);
+        self.server.unseen = !read && (there || self.server.unseen);
+        let loaded = read.then(|| Box::new(self.disk.load()));
         Ok(Stored::Failed { reason: "the disk is full".into(), loaded })
     }
 
@@ -141,10 +155,11 @@ impl World {
     pub(super) fn crash_server(&mut self) -> Result<(), Broken> {
         let there = self.dice.per_mille(500);
         if let Some(ops) = self.server.writing.pop_front().filter(|_| there) {
-            self.disk.apply(&ops)?;
+            self.commit(&ops)?;
         }
         self.server.writing.clear();
         (self.server.core, self.server.armed, self.server.closing) = (None, None, false);
+        self.server.unseen = false;
         self.server.run += 1;
         Ok(())
     }

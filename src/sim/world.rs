@@ -73,6 +73,8 @@ pub(super) struct ServerNode {
     /// Handed over and not on disk yet, oldest first; more than one only where that bug is planted.
     pub(super) writing: VecDeque<Vec<Op>>,
     pub(super) disk_fails_until: Instant,
+    /// A batch is on disk of which the server could not be told: its next one may not fit.
+    pub(super) unseen: bool,
     pub(super) closing: bool,
 }
 
@@ -177,6 +179,7 @@ impl World {
             armed: None,
             writing: VecDeque::new(),
             disk_fails_until: Instant(0),
+            unseen: false,
             closing: false,
         };
         World {
