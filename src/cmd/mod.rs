@@ -10,6 +10,7 @@ mod input;
 mod output;
 mod profile;
 mod serve;
+mod sim;
 
 use std::io;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Account(account::Args),
     /// Look after a room's data, also while its server runs
     Admin(admin::Args),
+    /// Play simulated LANs that lose, cut off and crash, and check that nothing is lost, doubled or reordered
+    Sim(sim::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -56,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::Chat(args) => in_runtime(chat::run(args, language, offset)),
         Command::Account(args) => in_runtime(account::run(args, language)),
         Command::Admin(args) => admin::run(args, language),
+        Command::Sim(args) => Ok(sim::run(&args)),
     };
     exit.unwrap_or_else(Stop::told).into()
 }

@@ -1,27 +1,24 @@
 //! `preau sim`: plays simulated LANs and says how many a second.
 
-use std::process::ExitCode;
-
-use clap::Args;
-
 use crate::sim;
+use crate::terminal::exit::Exit;
 
-/// Plays simulated LANs: lossy, partitioned, crashing; checks that nothing is lost, doubled or reordered.
-#[derive(Args, Debug)]
-pub struct SimArgs {
-    /// How many.
+/// Which runs.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
-    /// The first seed; the others follow it.
+    /// The first seed; the others follow it
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Goes on after a failure, and says at the end how many there were.
+    /// Go on after a failure, and say at the end how many there were
     #[arg(long)]
     keep_going: bool,
 }
 
-/// Runs the command: 0 when every promise was kept in every run, 1 otherwise.
-pub fn run(args: &SimArgs) -> ExitCode {
+/// Runs the command: done when every promise was kept in every run.
+pub fn run(args: &Args) -> Exit {
     #[expect(clippy::disallowed_methods, reason = "a benchmark's stopwatch; the runs themselves have virtual time")]
     let began = std::time::Instant::now();
     let (mut failures, mut played, mut virtual_ms, mut datagrams, mut lost) = (0u64, 0u64, 0, 0, 0);
@@ -54,5 +51,5 @@ pub fn run(args: &SimArgs) -> ExitCode {
         members.get(members.len() / 2).copied().unwrap_or(0),
         virtual_ms / 1000,
     );
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failures == 0 { Exit::Done } else { Exit::Failed }
 }

@@ -46,11 +46,13 @@ pub struct Flow {
     /// The number to be pushed next.
     next: u64,
     acked: Ranges,
+    /// The highest number that was sent, is not acknowledged, and is not in memory any more.
+    forgotten_to: u64,
 }
 
 impl Flow {
     fn after(head: u64, seed: u64) -> Flow {
-        Flow { in_flight: InFlight::new(seed), next: head + 1, acked: Ranges::default() }
+        Flow { in_flight: InFlight::new(seed), next: head + 1, acked: Ranges::default(), forgotten_to: 0 }
     }
 
     /// Takes an ack in, already known to be of what exists; `added` gets each newly acknowledged stretch. False if it
@@ -87,7 +89,10 @@ impl Flow {
                     counters.resends += 1;
                 }
                 Fit::TooLong => return,
-                Fit::NotHeld => self.in_flight.forget(first),
+                Fit::NotHeld => {
+                    self.in_flight.forget(first);
+                    self.forgotten_to = self.forgotten_to.max(last);
+                }
             }
         }
         while self.next <= head && self.in_flight.len() < IN_FLIGHT {
@@ -108,9 +113,9 @@ impl Flow {
         }
     }
 
-    /// Is there something to push that is not pushed, and nothing on its way whose ack would change that?
+    /// Is there something the member lacks that is not pushed, and nothing on its way whose ack would change that?
     fn stalled(&self, head: u64) -> bool {
-        self.next <= head && self.in_flight.is_empty()
+        self.in_flight.is_empty() && (self.next <= head || self.acked.upto() < self.forgotten_to)
     }
 
     fn timeout(&self, rtt: &Rtt) -> Option<Instant> {
@@ -318,7 +323,8 @@ impl Session {
             Protection::Credential => &mut self.credential,
         };
         if queue.len() < CONTROL {
-            let mut bytes = Vec::new();
+            // Most of them are shorter: one allocation, not four.
+            let mut bytes = Vec::with_capacity(64);
             frame.put(&mut bytes);
             queue.push_back(bytes);
         }

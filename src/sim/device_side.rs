@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Bug;
 use super::device::WayIn;
 use super::network::SERVER;
 use super::plan::AGAIN;
@@ -170,7 +171,11 @@ impl World {
         node.moves += 1;
         node.watch.on_start(node.kept.profile(), &self.disk).map_err(|broken| format!("device {device}: {broken}"))?;
         let config = client::Config { suite: Suite::Null, server: SERVER, trust, present: true, token: true };
-        node.core = Some(Client::new(config, node.kept.profile().clone(), seed, now));
+        let profile = match self.bug {
+            Some(Bug::TurnOrder) => node.kept.turned(),
+            _ => node.kept.profile().clone(),
+        };
+        node.core = Some(Client::new(config, profile, seed, now));
         if node.way_in == WayIn::Token && (node.kept.profile().token.is_none() || self.dice.per_mille(200)) {
             self.devices[device].way_in = WayIn::Password;
         }

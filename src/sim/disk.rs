@@ -12,7 +12,7 @@ use crate::record::{
 };
 
 /// What is on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Disk {
     accounts: BTreeMap<UserId, Account>,
     taken: BTreeMap<String, UserId>,
@@ -300,13 +300,26 @@ impl Disk {
         }
     }
 
-    /// Planted: every instance's last decided number is forgotten by one.
-    pub(super) fn loaded_forgetting(&self) -> Loaded {
+    /// Planted: each instance's last decided number is forgotten where `unheard` says so.
+    pub(super) fn load_forgetting(&self, unheard: impl Fn(Instance, Ordinal) -> bool) -> Loaded {
         let mut loaded = self.load();
-        for (_, _, decided) in &mut loaded.instances {
-            decided.0 = decided.0.saturating_sub(1);
+        for (instance, _, decided) in &mut loaded.instances {
+            decided.0 -= u64::from(unheard(*instance, *decided));
         }
         loaded
+    }
+
+    /// Planted: the letters of the account after `user`, as if they were in `user`'s inbox.
+    pub(super) fn fetch_misplaced(&self, user: UserId, first: Seq, last: Seq, limit: usize) -> Fetched {
+        let other = UserId(user.0 % self.accounts.len() as u32 + 1);
+        let Fetched::Letters(mut letters) = self.fetch(&Fetch::Letters { user: other, first, last, limit }) else {
+            return Fetched::Letters(Vec::new());
+        };
+        for letter in &mut letters {
+            letter.places.retain(|(place, _)| *place != user);
+            letter.places.iter_mut().filter(|(place, _)| *place == other).for_each(|(place, _)| *place = user);
+        }
+        Fetched::Letters(letters)
     }
 }
 

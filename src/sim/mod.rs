@@ -28,10 +28,12 @@ use crate::now::Instant;
 pub enum Bug {
     /// The server is told that a batch is on disk before it is: a crash loses what was acknowledged.
     AcknowledgeEarly,
-    /// The store forgets, when it is read back, the last submission of each outbox: a resend is stored twice.
-    ForgetDecided,
+    /// The store forgets, when it is read back, the newest submission of an outbox: a resend is stored twice.
+    StoreTwice,
     /// The store answers with another member's letters.
     MisplaceLetters,
+    /// A profile gives its outbox back in another order.
+    TurnOrder,
 }
 
 /// A run in which every promise was kept.

@@ -28,6 +28,16 @@ impl Kept {
         &self.0
     }
 
+    /// Planted: the texts of the first two messages that wait change places.
+    pub(super) fn turned(&self) -> Profile {
+        let mut profile = self.0.clone();
+        if let [one, two, ..] = &mut profile.outbox[..] {
+            std::mem::swap(&mut one.text, &mut two.text);
+            std::mem::swap(&mut one.to, &mut two.to);
+        }
+        profile
+    }
+
     /// A token that was given before the run.
     pub(crate) fn set_token(&mut self, token: [u8; 32], expires: crate::now::WallMs) {
         self.0.token = Some((token, expires));

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::Bug;
 use super::watch::Broken;
 use super::world::{Happening, World};
-use crate::id::UserId;
 use crate::record::{Batch, Fetch, Fetched, Op, Stored};
 use crate::server::Server;
 use crate::server::event::{Event, FetchId};
@@ -81,10 +80,7 @@ impl World {
         }
         let Some(ops) = self.server.writing.pop_front() else { return Ok(()) };
         let fails = self.now < self.server.disk_fails_until;
-        let stored = if fails { self.fail_commit(&ops)? } else { Stored::Done };
-        if !fails {
-            self.disk.apply(&ops)?;
-        }
+        let stored = if fails { self.fail_commit(&ops)? } else { self.commit(&ops)? };
         let now = self.server_clock();
         if let Some(core) = self.server.core.as_mut().filter(|_| self.bug != Some(Bug::AcknowledgeEarly)) {
             core.handle_stored(now, stored);
@@ -92,16 +88,33 @@ impl World {
         self.drain_server()
     }
 
+    /// Applies a batch. One that does not fit fails the run, unless the server could not know: then it fails as it would
+    /// in the real store, and the server is told what there is.
+    fn commit(&mut self, ops: &[Op]) -> Result<Stored, Broken> {
+        let before = self.server.unseen.then(|| self.disk.clone());
+        match (self.disk.apply(ops), before) {
+            (Ok(()), _) => Ok(Stored::Done),
+            (Err(broken), None) => Err(broken),
+            (Err(unfit), Some(before)) => {
+                self.disk = before;
+                self.server.unseen = false;
+                Ok(Stored::Failed { reason: unfit, loaded: Some(Box::new(self.disk.load())) })
+            }
+        }
+    }
+
     /// Nobody can say what a failed commit did: it is there or not, and sometimes the disk cannot even be read.
     pub(super) fn fail_commit(&mut self, ops: &[Op]) -> Result<Stored, Broken> {
-        let loaded = match self.dice.below(3) {
-            0 => None,
-            1 => {
-                self.disk.apply(ops)?;
-                Some(Box::new(self.disk.load()))
+        let there = self.dice.per_mille(500);
+        if there {
+            match self.commit(ops)? {
+                Stored::Done => {}
+                failed @ Stored::Failed { .. } => return Ok(failed),
             }
-            _ => Some(Box::new(self.disk.load())),
-        };
+        }
+        let read = self.dice.per_mille(700);
+        self.server.unseen = !read && (there || self.server.unseen);
+        let loaded = read.then(|| Box::new(self.disk.load()));
         Ok(Stored::Failed { reason: "the disk is full".into(), loaded })
     }
 
@@ -112,8 +125,7 @@ impl World {
             let fetched = match (fetch, self.bug) {
                 _ if fails => Fetched::Failed("the disk cannot be read".into()),
                 (Fetch::Letters { user, first, last, limit }, Some(Bug::MisplaceLetters)) => {
-                    let user = UserId(user.0 % self.disk.accounts().len() as u32 + 1);
-                    self.disk.fetch(&Fetch::Letters { user, first: *first, last: *last, limit: *limit })
+                    self.disk.fetch_misplaced(*user, *first, *last, *limit)
                 }
                 _ => self.disk.fetch(fetch),
             };
@@ -127,7 +139,9 @@ impl World {
             return Ok(());
         }
         let loaded = match self.bug {
-            Some(Bug::ForgetDecided) => self.disk.loaded_forgetting(),
+            Some(Bug::StoreTwice) => self.disk.load_forgetting(|instance, n| {
+                self.devices.iter().any(|node| node.kept.profile().instance == instance && node.watch.awaits(n))
+            }),
             _ => self.disk.load(),
         };
         self.skew_ms = self.dice.within(0..=20_000);
@@ -141,10 +155,11 @@ impl World {
     pub(super) fn crash_server(&mut self) -> Result<(), Broken> {
         let there = self.dice.per_mille(500);
         if let Some(ops) = self.server.writing.pop_front().filter(|_| there) {
-            self.disk.apply(&ops)?;
+            self.commit(&ops)?;
         }
         self.server.writing.clear();
         (self.server.core, self.server.armed, self.server.closing) = (None, None, false);
+        self.server.unseen = false;
         self.server.run += 1;
         Ok(())
     }

@@ -224,6 +224,11 @@ impl Watch {
         (!self.calls.is_empty()).then(|| format!("has {} calls unanswered", self.calls.len()))
     }
 
+    /// Has the author not heard yet what became of this one?
+    pub(crate) fn awaits(&self, n: Ordinal) -> bool {
+        self.submitted.contains_key(&n) && self.stages.get(&n).is_none_or(|stage| *stage < Stage::Stored)
+    }
+
     pub(crate) fn user(&self) -> Option<UserId> {
         self.user
     }
@@ -262,12 +267,12 @@ pub(crate) fn check_disk<'a>(disk: &'a Disk, watches: impl Iterator<Item = &'a W
     let mut last: BTreeMap<Instance, Ordinal> = BTreeMap::new();
     for message in disk.messages() {
         let Origin { instance, n } = message.origin;
-        if last.insert(instance, n).is_some_and(|last| last >= n) {
-            return Err(format!("{message:?} is submission {n}, and a later one of its author's is before it"));
-        }
         let numbers = written.entry(instance).or_default();
         if numbers.insert(n, Written { to: &[], text: &message.text }).is_some() {
             return Err(format!("submission {n} is stored twice: {message:?}"));
+        }
+        if last.insert(instance, n).is_some_and(|last| last >= n) {
+            return Err(format!("{message:?} is submission {n}, and a later one of its author's is before it"));
         }
     }
     for user in disk.accounts().keys() {

@@ -73,6 +73,8 @@ pub(super) struct ServerNode {
     /// Handed over and not on disk yet, oldest first; more than one only where that bug is planted.
     pub(super) writing: VecDeque<Vec<Op>>,
     pub(super) disk_fails_until: Instant,
+    /// A batch is on disk of which the server could not be told: its next one may not fit.
+    pub(super) unseen: bool,
     pub(super) closing: bool,
 }
 
@@ -154,7 +156,7 @@ impl World {
             network.set_weather(device, Way::Down, *down);
         }
         let mut disk = Disk::new();
-        disk.lax = bug == Some(Bug::ForgetDecided);
+        disk.lax = bug == Some(Bug::StoreTwice);
         let registered = plan.members - plan.newcomers;
         let accounts = (0..registered).map(|member| Op::Register(Box::new(account(member, &keys, &mut rng))));
         disk.apply(&accounts.collect::<Vec<_>>()).expect("new accounts fit an empty store");
@@ -177,6 +179,7 @@ impl World {
             armed: None,
             writing: VecDeque::new(),
             disk_fails_until: Instant(0),
+            unseen: false,
             closing: false,
         };
         World {
