@@ -151,7 +151,7 @@ impl Bench {
 
     /// From the client's hello on up to its confirm.
     fn up_to_confirm(&mut self, index: u32) -> (PendingProof, Vec<u8>) {
-        let hello = self.sent().pop().unwrap();
+        let hello = self.sent().into_iter().rfind(|(header, _)| header.kind == Type::Hello).unwrap();
         self.retry_for(&hello);
         let initiate = self.sent().pop().unwrap();
         let (responder, request) = self.responder(&initiate);
