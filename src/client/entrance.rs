@@ -19,7 +19,7 @@ use crate::proto::suite::Suite;
 use crate::wire::entrance::{Attach, Refusal, Retry};
 use crate::wire::frame::{Frame, Protection, Welcome};
 use crate::wire::header::{Header, Type};
-use crate::wire::limits::{HEADER, HELLO};
+use crate::wire::limits::{COOKIE, HEADER, HELLO};
 
 /// The door, and where before it we stand.
 pub struct Entrance {
@@ -54,8 +54,12 @@ enum State {
         pin: Pin,
     },
     Initiate {
-        initiator: Box<Initiator>,
-        datagram: Vec<u8>,
+        attempt: u64,
+        keys: PublicKeys,
+        /// One for each cookie that came: nothing protects a retry, so the first may be somebody else's.
+        tries: Vec<Try>,
+        /// How many datagrams have left.
+        sent: usize,
         resend: Resend,
         give_up: Instant,
     },
@@ -63,6 +67,13 @@ enum State {
         index: SessionIndex,
     },
     Confirming(Box<Confirming>),
+}
+
+/// An initiate under one cookie.
+struct Try {
+    cookie: [u8; COOKIE],
+    initiator: Initiator,
+    datagram: Vec<u8>,
 }
 
 struct Confirming {
@@ -120,8 +131,10 @@ pub struct Standing {
 
 /// Resends begin after this and double up to [`RESEND_MAX`].
 const RESEND_FIRST: Duration = Duration::from_millis(100);
-/// On a LAN a second of silence is long.
-const RESEND_MAX: Duration = Duration::from_secs(1);
+/// A server that is restarted has everybody back soon after; a class that waits is a megabyte a second at most.
+const RESEND_MAX: Duration = Duration::from_millis(400);
+/// Cookies tried in one attempt.
+const COOKIES: usize = 4;
 /// An initiate or confirm unanswered for so long goes back to a hello: the cookie may have died with its server.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same on the way back into a room, where a restarted server is the likely reason.
@@ -237,9 +250,10 @@ impl Entrance {
                 self.outgoing = Some(hello_datagram(*attempt));
             }
             State::Initiate { give_up, .. } if *give_up <= now => self.hello(now, rng, counters),
-            State::Initiate { resend, datagram, .. } if resend.at <= now => {
+            State::Initiate { resend, tries, sent, .. } if resend.at <= now => {
                 resend.again(now, rng);
-                self.outgoing = Some(datagram.clone());
+                self.outgoing = Some(tries[*sent % tries.len()].datagram.clone());
+                *sent += 1;
             }
             State::Confirming(confirming) if confirming.give_up <= now => self.hello(now, rng, counters),
             State::Confirming(confirming) if confirming.resend.at <= now => {
@@ -265,11 +279,14 @@ impl Entrance {
         rng: &mut Rng,
         counters: &mut Counters,
     ) -> Vec<Step> {
-        let State::Hello { attempt, foreign, .. } = &mut self.state else {
-            counters.dropped_attempt += 1;
-            return Vec::new();
+        let attempt = match &self.state {
+            State::Hello { attempt, .. } => *attempt,
+            State::Initiate { attempt, .. } => *attempt,
+            _ => {
+                counters.dropped_attempt += 1;
+                return Vec::new();
+            }
         };
-        let attempt = *attempt;
         if header.counter != attempt || header.session != SessionIndex(0) {
             counters.dropped_attempt += 1;
             return Vec::new();
@@ -279,6 +296,14 @@ impl Entrance {
             return Vec::new();
         };
         let keys = PublicKeys { ed25519: retry.ed25519.into_array(), x25519: retry.x25519.into_array() };
+        if let State::Initiate { keys: known, tries, .. } = &self.state {
+            let cookie = retry.cookie.into_array();
+            if keys == *known && tries.len() < COOKIES && tries.iter().all(|held| held.cookie != cookie) {
+                return self.initiate(now, &keys, attempt, cookie, rng).into_iter().collect();
+            }
+            counters.dropped_attempt += 1;
+            return Vec::new();
+        }
         let pin = keys.pin();
         let (trusted, newly) = match (&self.pin, &self.trust) {
             (Some(known), _) => (*known == pin, false),
@@ -292,7 +317,9 @@ impl Entrance {
         };
         if !trusted {
             counters.foreign_keys += 1;
-            foreign.get_or_insert((now, pin)).1 = pin;
+            if let State::Hello { foreign, .. } = &mut self.state {
+                foreign.get_or_insert((now, pin)).1 = pin;
+            }
             return Vec::new();
         }
         self.pin = Some(pin);
@@ -303,17 +330,17 @@ impl Entrance {
 
     /// A respond came.
     pub fn handle_respond(&mut self, header: &Header, body: &[u8], counters: &mut Counters) -> Option<Responding> {
-        let State::Initiate { initiator, .. } = &mut self.state else {
+        let State::Initiate { tries, .. } = &mut self.state else {
             counters.dropped_attempt += 1;
             return None;
         };
-        match initiator.handle_respond(header, body) {
-            Err(_) => {
+        match tries.iter_mut().find_map(|held| held.initiator.handle_respond(header, body).ok()) {
+            None => {
                 counters.dropped_forged += 1;
                 None
             }
-            Ok(Responded::Refused(refusal, wait_ms)) => self.refused(refusal, wait_ms).map(Responding::Step),
-            Ok(Responded::Proceed(stretch)) => {
+            Some(Responded::Refused(refusal, wait_ms)) => self.refused(refusal, wait_ms).map(Responding::Step),
+            Some(Responded::Proceed(stretch)) => {
                 self.state = State::Stretching { index: header.session };
                 self.outgoing = None;
                 // Without Argon2 it takes no longer than a datagram does.
@@ -444,7 +471,7 @@ impl Entrance {
         now: Instant,
         keys: &PublicKeys,
         attempt: u64,
-        cookie: [u8; crate::wire::limits::COOKIE],
+        cookie: [u8; COOKIE],
         rng: &mut Rng,
     ) -> Option<Step> {
         let intent = self.intent.as_ref()?;
@@ -453,8 +480,14 @@ impl Entrance {
                 let header = Header { kind: Type::Initiate, session: SessionIndex(0), counter: attempt };
                 let datagram = [&header.to_bytes()[..], &body].concat();
                 self.outgoing = Some(datagram.clone());
-                let (resend, give_up) = (Resend::begin(now, rng), now + self.patience());
-                self.state = State::Initiate { initiator: Box::new(initiator), datagram, resend, give_up };
+                let held = Try { cookie, initiator, datagram };
+                if let State::Initiate { tries, .. } = &mut self.state {
+                    tries.push(held);
+                } else {
+                    let (resend, give_up) = (Resend::begin(now, rng), now + self.patience());
+                    let (keys, tries) = (*keys, vec![held]);
+                    self.state = State::Initiate { attempt, keys, tries, sent: 1, resend, give_up };
+                }
                 None
             }
             // What no datagram holds, no server knows or would take.
