@@ -39,9 +39,19 @@ impl Model {
         self.members.get(&user).map_or("", |member| &member.username)
     }
 
+    /// Is the member here? Oneself is from the moment the session stands, whatever the roster says yet.
+    pub fn is_online(&self, user: UserId) -> bool {
+        let recorded = self.members.get(&user).is_some_and(|member| member.flags & MEMBER_ONLINE != 0);
+        recorded || (self.me == Some(user) && self.connection == Connection::Connected)
+    }
+
     /// How many members are here, oneself included.
     pub fn online(&self) -> usize {
-        self.online
+        let unrecorded = self.me.is_some_and(|me| {
+            let member = self.members.get(&me);
+            self.is_online(me) && member.is_some_and(|member| member.flags & MEMBER_ONLINE == 0)
+        });
+        self.online + usize::from(unrecorded)
     }
 
     /// How many of one's own messages are neither stored nor failed.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::id::UserId;
 use crate::now::{Instant, WallMs};
 use crate::record::{Account, Credential, CredentialKind, Loaded, MAX_DEVICES, SecretHash, Token};
@@ -137,6 +139,11 @@ impl Accounts {
             account.devices.drain(..excess);
         }
     }
+}
+
+/// What is kept of a token or a device secret.
+pub fn hash(secret: &[u8; 32]) -> SecretHash {
+    Sha256::digest(secret).into()
 }
 
 /// Whose tries are counted together: a name, or a name on a device that signed in before.

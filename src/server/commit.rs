@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_bytes::ByteArray;
 
 use super::Server;
-use super::entrance::hash;
+use super::accounts::{Accounts, hash};
 use super::event::Event;
 use super::inbox;
 use super::receipts::others;
@@ -236,9 +236,10 @@ impl Server {
                 layout.effects.push(Effect::Registered { index, account: Box::new(account) });
             }
             Work::Replace { index, user, kind, password, recovery } => {
-                let good = self.accounts.account(user).is_some_and(|account| {
-                    !account.removed && super::accounts::Accounts::credential(account, kind, now.wall).is_some()
-                });
+                let good = self
+                    .accounts
+                    .account(user)
+                    .is_some_and(|account| !account.removed && Accounts::credential(account, kind, now.wall).is_some());
                 if !good {
                     // The code was used by another replacement meanwhile.
                     return self.end_handshake(index, Some(Refusal::WrongCredentials));
@@ -498,7 +499,7 @@ impl Server {
 
     /// What the store holds is the truth: accounts, tokens, heads. Sessions that lost their right say goodbye.
     fn take_over(&mut self, now: Now, loaded: &Loaded) {
-        let old = std::mem::replace(&mut self.accounts, super::accounts::Accounts::new(loaded));
+        let old = std::mem::replace(&mut self.accounts, Accounts::new(loaded));
         for account in old.iter() {
             if let Some(new) = self.accounts.account_mut(account.id) {
                 new.inbox_received = new.inbox_received.max(account.inbox_received);

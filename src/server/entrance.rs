@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use rand::RngCore;
 use serde_bytes::ByteArray;
-use sha2::{Digest, Sha256};
 
 use super::Server;
-use super::accounts::{Accounts, Guesser, Guesses};
+use super::accounts::{Accounts, Guesser, Guesses, hash};
 use super::allowance::Allowance;
 use super::commit::Work;
 use super::event::Event;
@@ -19,7 +18,7 @@ use crate::id::{SessionIndex, UserId};
 use crate::now::{Instant, Now};
 use crate::proto::cookie::CookieKey;
 use crate::proto::handshake::{Finished, PendingProof, Responder};
-use crate::record::{CredentialKind, SecretHash};
+use crate::record::CredentialKind;
 use crate::text::name::{Username, check_person_name, name_key};
 use crate::wire::entrance::{ATTACH_PRESENT, ATTACH_TOKEN, Attach, Confirm, Outcome, Refusal, Request, Retry};
 use crate::wire::frame::{self, ByeReason, Frame, SignedTip, WELCOME_KEY_LOG, WELCOME_SEALED};
@@ -564,9 +563,4 @@ impl Server {
 /// What stands for a credential that does not exist: another for each name and kind, as those that exist are.
 fn fake((name, _): &Guesser, kind: CredentialKind) -> String {
     format!("{kind:?} {name}")
-}
-
-/// What is kept of a token or a device secret.
-pub(super) fn hash(secret: &[u8; 32]) -> SecretHash {
-    Sha256::digest(secret).into()
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod allowance;
+mod call_memory;
 mod calls;
 mod commit;
 pub mod counters;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 
-use super::calls::CallMemory;
+use super::call_memory::CallMemory;
 use super::counters::Counters;
 use super::inbox::Inboxes;
 use super::receipts::Receipts;

@@ -21,7 +21,7 @@ use crate::text::compose::{ComposeError, compose};
 use crate::text::show::visible_line;
 use crate::wire::call::{Call, Reply};
 use crate::wire::entrance::Refusal;
-use crate::wire::frame::{MEMBER_ONLINE, MEMBER_REMOVED, SubmitRefusal};
+use crate::wire::frame::{MEMBER_REMOVED, SubmitRefusal};
 use crate::wire::limits::CALL_MESSAGES;
 
 /// In a pipe: how long no server at all may answer.
@@ -668,9 +668,7 @@ fn members(model: &Model, online_only: bool) -> Vec<shown::Member> {
             user: member.username.clone(),
             first_name: member.first_name.clone(),
             last_name: member.last_name.clone(),
-            // The roster is a moment behind: it may not know yet that one is here oneself.
-            online: member.flags & MEMBER_ONLINE != 0
-                || model.me == Some(member.user) && model.connection == Connection::Connected,
+            online: model.is_online(member.user),
         })
         .filter(|member| member.online || !online_only)
         .collect();

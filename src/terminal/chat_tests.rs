@@ -5,6 +5,7 @@ use crate::client::event;
 use crate::id::{Epoch, Version};
 use crate::now::WallMs;
 use crate::proto::keys::Pin;
+use crate::wire::frame::MEMBER_ONLINE;
 use crate::wire::frame::Member;
 
 struct Table {
