@@ -100,6 +100,8 @@ struct Want {
 /// Pages that wait above a gap: twice what a server has in flight, so that live pages are kept while old ones are
 /// fetched; half a megabyte.
 pub const WAITING: usize = 512;
+/// Wants in vain after which the wait grows no more: a question is small, and what it asks for is missed by a person.
+const WANT_BACKOFF: u32 = 2;
 /// When nothing new came for so long though there is more, the client asks (proto.md, section 7).
 const STALL: Duration = Duration::from_secs(1);
 
@@ -254,7 +256,7 @@ impl Log {
     fn want_again_at(&self, want: &Want, rtt: &Rtt) -> Instant {
         // The jitter need only differ between members and askings.
         let draw = (self.progress.0 ^ want.last ^ u64::from(want.backoff)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.progress.max(want.asked) + jittered(rtt.probe_timeout(want.backoff), (draw >> 32) as u32)
+        self.progress.max(want.asked) + jittered(rtt.probe_timeout(want.backoff.min(WANT_BACKOFF)), (draw >> 32) as u32)
     }
 
     /// When the client starts asking for what should have been pushed.

@@ -71,15 +71,15 @@ pub enum Unreadable {
 }
 
 impl Session {
-    /// A session that begins now.
-    pub fn new(now: Instant, index: SessionIndex, keys: (Protector, Opener), sealed_room: bool) -> Session {
+    /// A session that begins now; `rtt` is what the session before it knew of the path.
+    pub fn new(now: Instant, index: SessionIndex, keys: (Protector, Opener), sealed_room: bool, rtt: Rtt) -> Session {
         let (protector, opener) = keys;
         Session {
             index,
             protector,
             opener,
             sealed_room,
-            rtt: Rtt::default(),
+            rtt,
             heard: now,
             sent: now,
             pings: VecDeque::new(),

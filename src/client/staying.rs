@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::id::Seq;
 use crate::now::{Instant, Now, WallMs};
 use crate::proto::handshake::Intent;
-use crate::proto::rtt::jittered;
+use crate::proto::rtt::{Rtt, jittered};
 use crate::proto::sign::RoomKey;
 use crate::record::Keep;
 use crate::wire::entrance::Refusal;
@@ -37,6 +37,8 @@ pub struct Staying {
     hint_followed: Option<Instant>,
     /// A hint came: the session is in doubt, and is given up if nothing genuine comes until then.
     doubt: Option<Instant>,
+    /// What the last session knew of the path.
+    rtt: Rtt,
     /// The call that ends the token.
     pub(super) sign_out_ticket: Option<Ticket>,
 }
@@ -60,6 +62,7 @@ impl Staying {
             pause: PAUSE_FIRST,
             hint_followed: None,
             doubt: None,
+            rtt: Rtt::default(),
             sign_out_ticket: None,
         }
     }
@@ -169,7 +172,9 @@ impl Client {
         if self.closed {
             return;
         }
-        self.session = None;
+        if let Some(former) = self.session.take() {
+            self.staying.rtt = *former.rtt();
+        }
         match reason {
             ByeReason::Closing | ByeReason::Left => {
                 self.set_connection(Connection::Away);
@@ -276,6 +281,7 @@ impl Client {
         self.staying.doubt = None;
         let Standing { index, protector, opener, key_log_line, welcome, more } = standing;
         self.counters.sessions += 1;
+        let rtt = self.session.as_ref().map(|former| *former.rtt()).unwrap_or(self.staying.rtt);
         if let Some(mut former) = self.session.take() {
             former.put(&Bye { reason: ByeReason::Left as u8 }.into());
             let mut datagram = Vec::new();
@@ -284,7 +290,7 @@ impl Client {
             }
         }
         let sealed = welcome.flags & WELCOME_SEALED != 0;
-        let mut session = Session::new(now.mono, index, (protector, opener), sealed);
+        let mut session = Session::new(now.mono, index, (protector, opener), sealed, rtt);
         // The server knows by our first datagram that its welcome came; the answer is the first RTT sample.
         session.ping(now.mono);
         self.counters.pings += 1;
