@@ -69,9 +69,11 @@ pub struct Account {
     pub role: Role,
     /// Removed by a teacher: cannot sign in; history keeps the name.
     pub removed: bool,
+    /// How often its sessions were ended: a session that began before the latest time has no right any more.
+    pub revocations: u64,
     /// The password's record.
     pub password: Credential,
-    /// The recovery code's record, until it is used.
+    /// The recovery code's record; a used one is replaced by the next code's.
     pub recovery: Option<Credential>,
     /// A reset code's record and when it expires.
     pub reset: Option<(Credential, WallMs)>,
@@ -82,6 +84,10 @@ pub struct Account {
     /// Devices that signed in before, newest last, at most [`MAX_DEVICES`].
     pub devices: Vec<SecretHash>,
 }
+
+/// Account ids left out when a new epoch begins: accounts made in the lost part of the history had ids that other
+/// clients may still write to.
+pub const USER_STEP: u32 = 1 << 20;
 
 /// Devices remembered for an account: a school year's worth; the oldest is forgotten.
 pub const MAX_DEVICES: usize = 16;
@@ -307,6 +313,8 @@ pub struct Loaded {
     pub instances: Vec<(Instance, UserId, Ordinal)>,
     /// Whether newcomers may register.
     pub registration_open: bool,
+    /// The next account's id is at least this.
+    pub next_user: UserId,
 }
 
 /// Pages read at start: what members who come back within minutes lack, and about a megabyte.

@@ -3,9 +3,10 @@
 
 CREATE TABLE meta (
     id                INTEGER PRIMARY KEY CHECK (id = 1),
-    registration_open INTEGER NOT NULL
+    registration_open INTEGER NOT NULL,
+    next_user         INTEGER NOT NULL -- at least this: ids given after a backup was made must not be given again
 ) STRICT;
-INSERT INTO meta (id, registration_open) VALUES (1, 1);
+INSERT INTO meta (id, registration_open, next_user) VALUES (1, 1, 1);
 
 -- Every epoch there was: a client of an older one goes on where the first later one began.
 CREATE TABLE epoch (
@@ -23,6 +24,7 @@ CREATE TABLE account (
     former              TEXT,
     teacher             INTEGER NOT NULL,
     removed             INTEGER NOT NULL,
+    revocations         INTEGER NOT NULL DEFAULT 0, -- how often its sessions were ended
     password_identifier BLOB NOT NULL,
     password_upload     BLOB NOT NULL,
     recovery_identifier BLOB,

@@ -7,17 +7,20 @@ use sha2::{Digest, Sha256};
 
 use crate::id::UserId;
 use crate::now::{Instant, WallMs};
-use crate::record::{Account, Credential, CredentialKind, Loaded, MAX_DEVICES, SecretHash, Token};
+use crate::record::{
+    Account, Credential, CredentialKind, Loaded, MAX_DEVICES, MAX_TOKENS, SecretHash, Token, USER_STEP,
+};
 use crate::text::name::name_key;
 
 /// Tries that cost no wait.
 const FREE_TRIES: u32 = 5;
 /// The first wait; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
-/// The longest wait; after as long without a try, all is forgotten.
+/// The longest wait; after twice as long without a try, all is forgotten.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
-/// Names whose tries are counted: more than a school has, and a megabyte at most.
-const COUNTED_NAMES: usize = 8192;
+/// Names that nobody bears whose tries are counted. Those of accounts are always counted: there are no more of them than
+/// accounts and devices.
+const COUNTED_NAMES: usize = 4096;
 
 /// All accounts, and what is found by name or token.
 #[derive(Debug, Default)]
@@ -25,6 +28,7 @@ pub struct Accounts {
     by_id: BTreeMap<UserId, Account>,
     taken: BTreeMap<String, UserId>,
     tokens: BTreeMap<SecretHash, Token>,
+    next: UserId,
     /// Whether newcomers may register.
     pub registration_open: bool,
 }
@@ -36,6 +40,7 @@ impl Accounts {
             by_id: loaded.accounts.iter().map(|account| (account.id, account.clone())).collect(),
             taken: loaded.taken.iter().cloned().collect(),
             tokens: loaded.tokens.iter().map(|token| (token.hash, token.clone())).collect(),
+            next: loaded.next_user,
             registration_open: loaded.registration_open,
         }
     }
@@ -74,7 +79,13 @@ impl Accounts {
 
     /// The id of the next account.
     pub fn next_id(&self) -> UserId {
-        UserId(self.by_id.last_key_value().map_or(0, |(id, _)| id.0) + 1)
+        UserId(self.by_id.last_key_value().map_or(0, |(id, _)| id.0) + 1).max(self.next)
+    }
+
+    /// A new epoch begins: ids of the lost history are not given again.
+    pub fn leave_out_ids(&mut self) {
+        let last = self.by_id.last_key_value().map_or(0, |(id, _)| id.0);
+        self.next = self.next.max(UserId(last.saturating_add(USER_STEP)));
     }
 
     /// The credential of a kind, if the account has it and it is good now.
@@ -88,13 +99,20 @@ impl Accounts {
         }
     }
 
+    /// Is this still the account's credential of that kind? Who proved another has proved nothing.
+    pub fn holds(&self, user: UserId, kind: CredentialKind, identifier: [u8; 16], now: WallMs) -> bool {
+        self.account(user).filter(|account| !account.removed).is_some_and(|account| {
+            Accounts::credential(account, kind, now).is_some_and(|credential| credential.identifier == identifier)
+        })
+    }
+
     /// A new account is on disk.
     pub fn insert(&mut self, account: Account) {
         self.taken.insert(account.name_key.clone(), account.id);
         self.by_id.insert(account.id, account);
     }
 
-    /// A new name is on disk; gives the old one.
+    /// A new name is on disk.
     pub fn rename(&mut self, user: UserId, username: String, key: String) {
         if let Some(account) = self.by_id.get_mut(&user) {
             self.taken.insert(key.clone(), user);
@@ -109,15 +127,16 @@ impl Accounts {
         self.is_member(token.user).then_some(token.user)
     }
 
-    /// Is the token held, good or not?
-    pub fn has_token(&self, hash: &SecretHash) -> bool {
-        self.tokens.contains_key(hash)
-    }
-
-    /// A token is on disk; those that expired go.
+    /// A token is on disk; those that expired go, and the account's oldest if it has too many.
     pub fn insert_token(&mut self, token: Token, now: WallMs) {
+        let user = token.user;
         self.tokens.retain(|_, token| now < token.expires);
         self.tokens.insert(token.hash, token);
+        let own = self.tokens.values().filter(|token| token.user == user);
+        if own.clone().count() > MAX_TOKENS {
+            let oldest = own.min_by_key(|token| token.expires).map(|token| token.hash);
+            oldest.map(|hash| self.tokens.remove(&hash));
+        }
     }
 
     /// A token ends.
@@ -125,9 +144,12 @@ impl Accounts {
         self.tokens.remove(hash);
     }
 
-    /// All tokens of an account end.
-    pub fn remove_tokens(&mut self, user: UserId) {
+    /// All tokens and sessions of an account end.
+    pub fn revoke(&mut self, user: UserId) {
         self.tokens.retain(|_, token| token.user != user);
+        if let Some(account) = self.by_id.get_mut(&user) {
+            account.revocations += 1;
+        }
     }
 
     /// A device signed in: it has a counter of its own from now on.
@@ -152,7 +174,8 @@ pub type Guesser = (String, Option<SecretHash>);
 /// Counts the tries at each name, known or not: each OPAQUE 2 sent is one, each valid OPAQUE 3 takes one back.
 #[derive(Debug, Default)]
 pub struct Guesses {
-    tries: BTreeMap<Guesser, Tries>,
+    accounts: BTreeMap<Guesser, Tries>,
+    unknown: BTreeMap<Guesser, Tries>,
 }
 
 #[derive(Debug)]
@@ -172,12 +195,13 @@ impl Tries {
 }
 
 impl Guesses {
-    /// A try is to be answered; the Err is how long to wait instead.
-    pub fn on_try(&mut self, now: Instant, guesser: Guesser) -> Result<(), Duration> {
-        if self.tries.len() >= COUNTED_NAMES && !self.tries.contains_key(&guesser) {
+    /// A try is to be answered; the Err is how long to wait instead. `exists`: an account bears the name.
+    pub fn on_try(&mut self, now: Instant, guesser: Guesser, exists: bool) -> Result<(), Duration> {
+        if !exists && self.unknown.len() >= COUNTED_NAMES && !self.unknown.contains_key(&guesser) {
             self.make_space(now);
         }
-        let tries = self.tries.entry(guesser).or_insert(Tries { count: 0, last: now });
+        let held = if exists { &mut self.accounts } else { &mut self.unknown };
+        let tries = held.entry(guesser).or_insert(Tries { count: 0, last: now });
         if now.since(tries.last) >= LONGEST_WAIT * 2 {
             tries.count = 0;
         }
@@ -190,20 +214,20 @@ impl Guesses {
 
     /// A try proved right.
     pub fn on_proof(&mut self, guesser: &Guesser) {
-        if let Some(tries) = self.tries.get_mut(guesser) {
+        if let Some(tries) = self.accounts.get_mut(guesser) {
             tries.count = tries.count.saturating_sub(1);
             if tries.count == 0 {
-                self.tries.remove(guesser);
+                self.accounts.remove(guesser);
             }
         }
     }
 
     /// Forgets who may try again anyway; failing that, the one who tried longest ago.
     fn make_space(&mut self, now: Instant) {
-        self.tries.retain(|_, tries| now < tries.allowed());
-        if self.tries.len() >= COUNTED_NAMES {
-            let oldest = self.tries.iter().min_by_key(|(_, tries)| tries.last).map(|(guesser, _)| guesser.clone());
-            oldest.map(|guesser| self.tries.remove(&guesser));
+        self.unknown.retain(|_, tries| now < tries.allowed());
+        if self.unknown.len() >= COUNTED_NAMES {
+            let oldest = self.unknown.iter().min_by_key(|(_, tries)| tries.last).map(|(guesser, _)| guesser.clone());
+            oldest.map(|guesser| self.unknown.remove(&guesser));
         }
     }
 }
@@ -222,26 +246,36 @@ mod tests {
     fn five_tries_are_free_then_waits_double() {
         let mut guesses = Guesses::default();
         let mut now = Instant(0);
-        (0..5).for_each(|_| guesses.on_try(now, guesser(None)).unwrap());
+        (0..5).for_each(|_| guesses.on_try(now, guesser(None), true).unwrap());
         for wait in [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
-            assert_eq!(guesses.on_try(now, guesser(None)), Err(Duration::from_secs(wait)));
+            assert_eq!(guesses.on_try(now, guesser(None), true), Err(Duration::from_secs(wait)));
             now = now + Duration::from_secs(wait);
-            guesses.on_try(now, guesser(None)).unwrap();
+            guesses.on_try(now, guesser(None), true).unwrap();
         }
     }
 
     #[test]
     fn at_most_thirteen_tries_fit_ten_minutes() {
         let mut guesses = Guesses::default();
-        let tried = (0..6000).filter(|tenth| guesses.on_try(Instant(tenth * SECOND / 10), guesser(None)).is_ok());
+        let tried = (0..6000).filter(|tenth| guesses.on_try(Instant(tenth * SECOND / 10), guesser(None), true).is_ok());
         assert!(tried.count() <= 13);
+    }
+
+    #[test]
+    fn invented_names_do_not_wash_a_count_away() {
+        let mut guesses = Guesses::default();
+        (0..5).for_each(|_| guesses.on_try(Instant(0), guesser(None), true).unwrap());
+        for n in 0..COUNTED_NAMES * 3 {
+            let _ = guesses.on_try(Instant(SECOND), (n.to_string(), None), false);
+        }
+        assert!(guesses.on_try(Instant(SECOND), guesser(None), true).is_err());
     }
 
     #[test]
     fn a_right_try_is_taken_back() {
         let mut guesses = Guesses::default();
         for _ in 0..100 {
-            guesses.on_try(Instant(0), guesser(None)).unwrap();
+            guesses.on_try(Instant(0), guesser(None), true).unwrap();
             guesses.on_proof(&guesser(None));
         }
     }
@@ -249,17 +283,17 @@ mod tests {
     #[test]
     fn a_known_device_has_a_counter_of_its_own() {
         let mut guesses = Guesses::default();
-        (0..5).for_each(|_| guesses.on_try(Instant(0), guesser(None)).unwrap());
-        assert!(guesses.on_try(Instant(0), guesser(None)).is_err());
-        assert!(guesses.on_try(Instant(0), guesser(Some(1))).is_ok());
+        (0..5).for_each(|_| guesses.on_try(Instant(0), guesser(None), true).unwrap());
+        assert!(guesses.on_try(Instant(0), guesser(None), true).is_err());
+        assert!(guesses.on_try(Instant(0), guesser(Some(1)), true).is_ok());
     }
 
     #[test]
     fn many_names_do_not_fill_the_memory() {
         let mut guesses = Guesses::default();
         for n in 0..COUNTED_NAMES * 2 {
-            guesses.on_try(Instant(n as u64), (n.to_string(), None)).unwrap();
+            guesses.on_try(Instant(n as u64), (n.to_string(), None), false).unwrap();
         }
-        assert!(guesses.tries.len() <= COUNTED_NAMES);
+        assert!(guesses.unknown.len() <= COUNTED_NAMES);
     }
 }

@@ -45,6 +45,11 @@ impl CallMemory {
         }
     }
 
+    /// A call could not be carried out now: when it is repeated it is new.
+    pub fn forget(&mut self, id: CallId) {
+        self.calls.retain(|(known, _)| *known != id);
+    }
+
     /// A call was answered: the chunks to send.
     pub fn on_answer(&mut self, id: CallId, reply: &Reply) -> Vec<Frame> {
         let answer = reply.to_bytes(CHUNK * CHUNKS);

@@ -48,13 +48,7 @@ impl Server {
                 }
                 return;
             }
-            Call::SignOut => {
-                match session.token {
-                    Some(hash) => self.enqueue(Work::SignOut { session: index, call: id, hash }),
-                    None => self.reply(index, id, &Reply::Done),
-                }
-                return;
-            }
+            Call::SignOut => return self.enqueue(Work::SignOut { session: index, call: id }),
             Call::RoomKey(number) => {
                 let reply = match self.room.key().filter(|key| key.number == number) {
                     Some(key) => Reply::RoomKey(key.number, key.key),
@@ -69,7 +63,12 @@ impl Server {
             }
             Call::Search { words, limit } => Fetch::Search { user, words, limit: limit.into() },
         };
-        self.fetch(fetch, Purpose::Call(index, id));
+        if !self.fetch(fetch, Purpose::Call(index, id))
+            && let Some(session) = self.sessions.get_mut(&index)
+        {
+            // Too much is asked for just now: the repeat is a new call.
+            session.calls.forget(id);
+        }
     }
 
     /// A name once taken is taken for ever: nobody may take many.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_bytes::ByteArray;
 
 use super::Server;
-use super::accounts::{Accounts, hash};
+use super::accounts::hash;
 use super::event::Event;
 use super::inbox;
 use super::receipts::others;
@@ -17,8 +17,8 @@ use super::submissions::Ready;
 use crate::id::{CallId, Epoch, Ordinal, RoomId, Seq, SessionIndex, UserId};
 use crate::now::{Instant, Now, WallMs};
 use crate::record::{
-    Account, Batch, Credential, CredentialKind, Decided, Letter, Loaded, Op, Origin, PageRecord, Role, RoomMessage,
-    SecretHash, Stored, Token,
+    Account, Batch, Credential, CredentialKind, Decided, Letter, Op, Origin, PageRecord, Role, RoomMessage, SecretHash,
+    Stored, Token,
 };
 use crate::text::name::Username;
 use crate::wire::call::Reply;
@@ -58,6 +58,8 @@ pub enum Work {
         user: UserId,
         /// What was proven.
         kind: CredentialKind,
+        /// Which credential of that kind it was.
+        proves: [u8; 16],
         /// The new password's record.
         password: Credential,
         /// The new recovery code's.
@@ -80,8 +82,6 @@ pub enum Work {
         session: SessionIndex,
         /// By which call.
         call: CallId,
-        /// The token's hash.
-        hash: SecretHash,
     },
     /// A token to give.
     Token {
@@ -92,7 +92,7 @@ pub enum Work {
         /// A new device secret; zeros: none.
         device: [u8; 32],
     },
-    /// A new epoch.
+    /// A new epoch, if it still is one.
     Epoch {
         /// The new one.
         epoch: Epoch,
@@ -162,6 +162,11 @@ struct Layout {
     names: BTreeSet<String>,
     next_id: UserId,
     inbox_heads: BTreeMap<UserId, Seq>,
+    /// Accounts whose credentials this batch replaces.
+    replaced: BTreeSet<UserId>,
+    /// Tokens this batch gives.
+    tokens: BTreeMap<SessionIndex, SecretHash>,
+    epoch: Epoch,
     audience: Arc<[UserId]>,
 }
 
@@ -184,6 +189,9 @@ impl Server {
             names: BTreeSet::new(),
             next_id: self.accounts.next_id(),
             inbox_heads: BTreeMap::new(),
+            replaced: BTreeSet::new(),
+            tokens: BTreeMap::new(),
+            epoch: self.room.epoch(),
             audience: self.audience_now(),
         };
         for _ in 0..BATCH.min(self.commit.waiting.len()) {
@@ -229,19 +237,16 @@ impl Server {
                     reset: None,
                     inbox_head: Seq(0),
                     inbox_received: Seq(0),
+                    revocations: 0,
                     devices: Vec::new(),
                 };
                 layout.next_id = UserId(layout.next_id.0 + 1);
                 layout.ops.push(Op::Register(Box::new(account.clone())));
                 layout.effects.push(Effect::Registered { index, account: Box::new(account) });
             }
-            Work::Replace { index, user, kind, password, recovery } => {
-                let good = self
-                    .accounts
-                    .account(user)
-                    .is_some_and(|account| !account.removed && Accounts::credential(account, kind, now.wall).is_some());
-                if !good {
-                    // The code was used by another replacement meanwhile.
+            Work::Replace { index, user, kind, proves, password, recovery } => {
+                // Another replacement may have come first: what was proven is then worth nothing any more.
+                if !self.accounts.holds(user, kind, proves, now.wall) || !layout.replaced.insert(user) {
                     return self.end_handshake(index, Some(Refusal::WrongCredentials));
                 }
                 let recovery_kept = Some(recovery.clone());
@@ -257,12 +262,21 @@ impl Server {
                 layout.ops.push(Op::Rename { user, username: username.clone(), name_key: key.clone() });
                 layout.effects.push(Effect::Renamed { session, call, user, username, key });
             }
-            Work::SignOut { session, call, hash } => {
+            Work::SignOut { session, call } => {
+                let given = layout.tokens.get(&session).copied();
+                let Some(hash) = given.or(self.sessions.get(&session).and_then(|session| session.token)) else {
+                    return self.reply(session, call, &Reply::Done);
+                };
                 layout.ops.push(Op::RevokeToken(hash));
                 layout.effects.push(Effect::SignedOut { session, call, hash });
             }
             Work::Token { session, token, device } => {
-                let Some(user) = self.sessions.get(&session).map(|session| session.user) else { return };
+                let held = self.sessions.get(&session).filter(|session| !session.leaving());
+                let Some(user) = held.map(|session| session.user) else { return };
+                if layout.replaced.contains(&user) {
+                    return;
+                }
+                layout.tokens.insert(session, hash(&token));
                 let expires = WallMs(now.wall.0 + TOKEN_LIFETIME.as_millis() as u64);
                 layout.ops.push(Op::Token(Token { hash: hash(&token), user, expires }));
                 if device != [0; 32] {
@@ -271,7 +285,9 @@ impl Server {
                 layout.effects.push(Effect::Token { session, user, token, device, expires });
             }
             Work::Epoch { epoch } => {
-                if epoch > self.room.epoch() {
+                // A class that comes back after a restore proves the same many times over.
+                if epoch > layout.epoch {
+                    layout.epoch = epoch;
                     let since = self.room.head();
                     layout.ops.push(Op::Epoch { epoch, since });
                     layout.effects.push(Effect::Epoch { epoch, since });
@@ -394,9 +410,9 @@ impl Server {
                 if let Some(account) = self.accounts.account_mut(user) {
                     (account.password, account.recovery, account.reset) = (password, Some(recovery), None);
                 }
-                self.accounts.remove_tokens(user);
+                self.accounts.revoke(user);
                 self.end_handshake(index, None);
-                self.throw_out(now, user, ByeReason::Revoked);
+                self.end_lost_rights(now);
             }
             Effect::Renamed { session, call, user, username, key } => {
                 self.accounts.rename(user, username, key);
@@ -408,6 +424,10 @@ impl Server {
             }
             Effect::SignedOut { session, call, hash } => {
                 self.accounts.remove_token(&hash);
+                if let Some(held) = self.sessions.get_mut(&session) {
+                    held.token = None;
+                    held.on_token_ack();
+                }
                 self.reply(session, call, &Reply::Done);
             }
             Effect::Token { session, user, token, device, expires } => {
@@ -428,6 +448,7 @@ impl Server {
             }
             Effect::Epoch { epoch, since } => {
                 self.room.begin_epoch(epoch, since);
+                self.accounts.leave_out_ids();
                 self.goodbye_all(now, ByeReason::Closing);
             }
         }
@@ -489,59 +510,5 @@ impl Server {
             Decided::Refused { code } => frame::Refused { instance, n, code: *code }.into(),
         };
         self.push(index, &frame);
-    }
-
-    /// Another process (`preau admin`) changed what is stored.
-    pub fn handle_changed(&mut self, now: Now, loaded: Loaded) {
-        self.now = now;
-        self.take_over(now, &loaded);
-    }
-
-    /// What the store holds is the truth: accounts, tokens, heads. Sessions that lost their right say goodbye.
-    fn take_over(&mut self, now: Now, loaded: &Loaded) {
-        let old = std::mem::replace(&mut self.accounts, Accounts::new(loaded));
-        for account in old.iter() {
-            if let Some(new) = self.accounts.account_mut(account.id) {
-                new.inbox_received = new.inbox_received.max(account.inbox_received);
-            }
-        }
-        loaded.accounts.iter().for_each(|account| self.roster.update(account));
-        self.submissions.reload(&loaded.instances);
-        self.letters_time = self.letters_time.max(loaded.newest_letter);
-        self.inboxes.reload(loaded.accounts.iter().map(|account| (account.id, account.inbox_head)));
-        let pages: Vec<PageRecord> =
-            loaded.pages.iter().filter(|page| page.first > self.room.head()).cloned().collect();
-        pages.into_iter().for_each(|page| self.room.append(page));
-        let leaving: Vec<(SessionIndex, ByeReason)> = self
-            .sessions
-            .values()
-            .filter_map(|session| {
-                let account = self.accounts.account(session.user);
-                let same =
-                    |account: &Account| old.account(session.user).is_some_and(|old| old.password == account.password);
-                let token_gone =
-                    session.token.is_some_and(|hash| old.has_token(&hash) && !self.accounts.has_token(&hash));
-                match account {
-                    Some(account) if account.removed => Some((session.index, ByeReason::Removed)),
-                    Some(account) if !same(account) || token_gone => Some((session.index, ByeReason::Revoked)),
-                    Some(_) => None,
-                    None => Some((session.index, ByeReason::Removed)),
-                }
-            })
-            .collect();
-        if leaving.iter().any(|(_, reason)| *reason == ByeReason::Removed) {
-            self.rekey();
-        }
-        for (index, reason) in leaving {
-            if let Some(session) = self.sessions.get_mut(&index) {
-                session.say_bye(now.mono, reason);
-                self.touch(index);
-            }
-        }
-        if let Some(&(epoch, since)) = loaded.epochs.last().filter(|(epoch, _)| *epoch > self.room.epoch()) {
-            self.room.begin_epoch(epoch, since);
-            self.goodbye_all(now, ByeReason::Closing);
-        }
-        self.touch_present();
     }
 }

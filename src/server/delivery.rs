@@ -6,7 +6,7 @@ use super::Server;
 use super::commit::Work;
 use super::fetches::Purpose;
 use super::receipts::Count;
-use super::session::Session;
+use super::session::{FRAGMENTS, Session};
 use super::submissions::{Part, Taken};
 use crate::id::{Epoch, Instance, RoomId, Seq, SessionIndex};
 use crate::now::Now;
@@ -105,6 +105,10 @@ impl Server {
         let (received, audience) = (self.received.entry(user).or_default(), &mut self.audience);
         let Session { room, rtt, .. } = session;
         let sound = room.on_ack(now.mono, (ack.upto, &ack.ranges, ack.delay_us), rtt, |first, last| {
+            // More holes than a window can have, over all sessions: not honest, and not counted.
+            if received.fragments() > FRAGMENTS {
+                return;
+            }
             received.insert(first, last, |first, last| {
                 audience.on_received(user, (first, last), |count| counts.push(count));
             });
@@ -195,7 +199,8 @@ impl Server {
         }
         if want.first < self.room.held_from() {
             let fetch = Fetch::Pages { room: want.room, first: want.first, last, limit: WANT_PAGES };
-            return self.fetch(fetch, Purpose::Pages(index));
+            self.fetch(fetch, Purpose::Pages(index));
+            return;
         }
         let mut pages = Vec::new();
         let mut next = want.first;

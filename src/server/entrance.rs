@@ -19,7 +19,7 @@ use crate::now::{Instant, Now};
 use crate::proto::cookie::CookieKey;
 use crate::proto::handshake::{Finished, PendingProof, Responder};
 use crate::record::CredentialKind;
-use crate::text::name::{Username, check_person_name, name_key};
+use crate::text::name::{Username, check_person_name};
 use crate::wire::entrance::{ATTACH_PRESENT, ATTACH_TOKEN, Attach, Confirm, Outcome, Refusal, Request, Retry};
 use crate::wire::frame::{self, ByeReason, Frame, SignedTip, WELCOME_KEY_LOG, WELCOME_SEALED};
 use crate::wire::header::{Header, Type};
@@ -31,6 +31,12 @@ use crate::wire::limits::{
 const HANDSHAKE_EVERY: Duration = Duration::from_millis(2);
 /// Handshakes at once, after a quiet time.
 const HANDSHAKE_BURST: u32 = 64;
+/// Registrations at once, a school's, and how long for one more.
+const REGISTRATIONS: u32 = 500;
+const REGISTRATION_EVERY: Duration = Duration::from_secs(1);
+/// The same from one address: a class behind a NAT.
+const REGISTRATIONS_FROM: u32 = 50;
+const REGISTRATION_FROM_EVERY: Duration = Duration::from_secs(10);
 /// How long an outcome is told again: a registration whose outcome was lost would find its own name taken.
 const OUTCOME_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -65,10 +71,17 @@ enum State {
 
 #[derive(Clone)]
 enum Purpose {
-    SignIn { user: Option<UserId>, guesser: Guesser, device: Option<[u8; 32]> },
+    SignIn { proves: Option<Proves>, guesser: Guesser, device: Option<[u8; 32]> },
     Register { username: Username, first_name: String, last_name: String },
-    Replace { user: Option<UserId>, kind: CredentialKind, guesser: Guesser },
+    Replace { proves: Option<Proves>, kind: CredentialKind, guesser: Guesser },
     Resume { user: UserId, token: [u8; 32] },
+}
+
+/// Whose credential a ke2 was made from, and which one: it may be replaced before it is proven. None where there is none.
+#[derive(Clone, Copy)]
+struct Proves {
+    user: UserId,
+    identifier: [u8; 16],
 }
 
 /// Everybody who is on the way in.
@@ -86,6 +99,9 @@ pub struct Entrance {
     /// Those that ended in an outcome and ran out, kept so that a lost outcome can be told again.
     ended: VecDeque<(Instant, SessionIndex)>,
     guesses: Guesses,
+    /// Registrations, in all and by address.
+    registrations: Allowance,
+    registrations_from: BTreeMap<IpAddr, Allowance>,
 }
 
 impl Entrance {
@@ -101,6 +117,8 @@ impl Entrance {
             begun: VecDeque::new(),
             ended: VecDeque::new(),
             guesses: Guesses::default(),
+            registrations: Allowance::new(now, REGISTRATIONS, REGISTRATION_EVERY),
+            registrations_from: BTreeMap::new(),
         }
     }
 
@@ -150,6 +168,22 @@ impl Entrance {
         initiate
     }
 
+    /// A name once registered is taken for ever: nobody may take many, and all together not too many.
+    fn may_register(&mut self, now: Instant, from: IpAddr) -> Result<(), Duration> {
+        if self.registrations_from.len() >= INITIATES {
+            self.registrations_from.retain(|_, allowance| allowance.next() > now);
+        }
+        let fresh = Allowance::new(now, REGISTRATIONS_FROM, REGISTRATION_FROM_EVERY);
+        self.registrations_from.entry(from).or_insert(fresh).spend(now)?;
+        self.registrations.spend(now)
+    }
+
+    fn committing(&mut self, index: SessionIndex) {
+        if let Some(pending) = self.pending.get_mut(&index) {
+            pending.state = State::Committing;
+        }
+    }
+
     fn remove(&mut self, index: SessionIndex) {
         if let Some(pending) = self.pending.remove(&index) {
             self.by_attempt.remove(&(pending.addr, pending.attempt));
@@ -165,7 +199,10 @@ impl Entrance {
         let mut by_ip: BTreeMap<IpAddr, usize> = BTreeMap::new();
         self.pending.values().for_each(|pending| *by_ip.entry(pending.addr.ip()).or_insert(0) += 1);
         let Some((busiest, _)) = by_ip.into_iter().max_by_key(|(_, count)| *count) else { return };
-        let theirs = |index: &SessionIndex| self.pending.get(index).is_some_and(|held| held.addr.ip() == busiest);
+        let theirs = |index: &SessionIndex| {
+            let held = self.pending.get(index);
+            held.is_some_and(|held| held.addr.ip() == busiest && !matches!(held.state, State::Committing))
+        };
         let oldest = self.ended.iter().chain(&self.begun).map(|(_, index)| *index).find(theirs);
         oldest.into_iter().for_each(|index| self.remove(index));
     }
@@ -173,7 +210,9 @@ impl Entrance {
     fn expire(&mut self, now: Instant) {
         while let Some((_, index)) = self.begun.pop_front_if(|(begun, _)| now.since(*begun) >= HANDSHAKE_LIFETIME) {
             match self.pending.get(&index) {
-                Some(pending) if matches!(pending.state, State::Ended(_)) => self.ended.push_back((now, index)),
+                Some(Pending { state: State::Ended(_), .. }) => self.ended.push_back((now, index)),
+                // The disk is slow: whoever waits must hear what came of it.
+                Some(Pending { state: State::Committing, .. }) => self.begun.push_back((now, index)),
                 _ => self.remove(index),
             }
         }
@@ -262,12 +301,12 @@ impl Server {
         let no_wait = |refusal| (refusal, Duration::ZERO);
         match request {
             Request::SignIn { username, device, .. } => {
-                let (user, guesser) = self.on_guess(now, username, *device)?;
-                Ok(Purpose::SignIn { user, guesser, device: *device })
+                let (proves, guesser) = self.on_guess(now, username, CredentialKind::Password, *device)?;
+                Ok(Purpose::SignIn { proves, guesser, device: *device })
             }
             Request::Replace { username, kind, device, .. } => {
-                let (user, guesser) = self.on_guess(now, username, *device)?;
-                Ok(Purpose::Replace { user, kind: *kind, guesser })
+                let (proves, guesser) = self.on_guess(now, username, *kind, *device)?;
+                Ok(Purpose::Replace { proves, kind: *kind, guesser })
             }
             Request::Register { username, first_name, last_name, .. } => {
                 if !self.accounts.registration_open {
@@ -293,18 +332,25 @@ impl Server {
         &mut self,
         now: Now,
         username: &str,
+        kind: CredentialKind,
         device: Option<[u8; 32]>,
-    ) -> Result<(Option<UserId>, Guesser), (Refusal, Duration)> {
-        let account = self.accounts.named(username);
+    ) -> Result<(Option<Proves>, Guesser), (Refusal, Duration)> {
+        // What is no name is nobody's: all of it is counted together, and not folded.
+        let key = Username::parse(username).map(|username| username.key()).unwrap_or_default();
+        let account = self.accounts.named(username).filter(|_| !key.is_empty());
         let device = device.map(|device| hash(&device));
         let known = device.filter(|device| account.is_some_and(|account| account.devices.contains(device)));
-        let guesser = (name_key(username), known);
-        let user = account.map(|account| account.id);
-        self.entrance.guesses.on_try(now.mono, guesser.clone()).map_err(|wait| {
+        let guesser = (key, known);
+        let exists = account.is_some();
+        let proves = account.and_then(|account| {
+            let credential = Accounts::credential(account, kind, now.wall)?;
+            Some(Proves { user: account.id, identifier: credential.identifier })
+        });
+        self.entrance.guesses.on_try(now.mono, guesser.clone(), exists).map_err(|wait| {
             self.counters.throttled += 1;
             (Refusal::Throttled, wait)
         })?;
-        Ok((user, guesser))
+        Ok((proves, guesser))
     }
 
     fn answer(
@@ -316,20 +362,20 @@ impl Server {
         index: SessionIndex,
     ) -> Option<(Vec<u8>, PendingProof)> {
         let (keys, rng, accounts) = (&self.keys, &mut self.rng, &self.accounts);
-        let credential = |user: &Option<UserId>, kind| {
-            let account = accounts.account((*user)?)?;
+        let credential = |proves: &Option<Proves>, kind| {
+            let account = accounts.account((*proves)?.user)?;
             Accounts::credential(account, kind, now.wall)
         };
         match (request, purpose) {
-            (Request::SignIn { ke1, .. }, Purpose::SignIn { user, guesser, .. }) => {
-                let credential = credential(user, CredentialKind::Password);
+            (Request::SignIn { ke1, .. }, Purpose::SignIn { proves, guesser, .. }) => {
+                let credential = credential(proves, CredentialKind::Password);
                 responder.sign_in(keys, rng, index, ke1, credential, &fake(guesser, CredentialKind::Password)).ok()
             }
             (Request::Register { password, recovery, .. }, _) => {
                 responder.register(keys, rng, index, password, recovery).ok()
             }
-            (Request::Replace { ke1, password, recovery, .. }, Purpose::Replace { user, kind, guesser }) => {
-                let credential = credential(user, *kind);
+            (Request::Replace { ke1, password, recovery, .. }, Purpose::Replace { proves, kind, guesser }) => {
+                let credential = credential(proves, *kind);
                 let fake = fake(guesser, *kind);
                 responder.replace(keys, rng, index, ke1, credential, &fake, (password, recovery)).ok()
             }
@@ -372,17 +418,24 @@ impl Server {
     }
 
     fn on_proven(&mut self, now: Now, index: SessionIndex, confirm: Confirm, finished: Finished) {
-        let Some(pending) = self.entrance.pending.get_mut(&index) else { return };
+        let Some(pending) = self.entrance.pending.get(&index) else { return };
         let purpose = pending.purpose.clone();
         if let Purpose::SignIn { guesser, .. } | Purpose::Replace { guesser, .. } = &purpose {
             self.entrance.guesses.on_proof(guesser);
         }
         match (purpose, finished, confirm.attach) {
-            (Purpose::SignIn { user: Some(user), device, .. }, Finished { keys: Some(keys), .. }, Some(attach)) => {
+            (
+                Purpose::SignIn { proves: Some(Proves { user, identifier }), device, .. },
+                Finished { keys: Some(keys), .. },
+                Some(attach),
+            ) if self.accounts.holds(user, CredentialKind::Password, identifier, now.wall) => {
                 let known = device.filter(|device| {
                     self.accounts.account(user).is_some_and(|account| account.devices.contains(&hash(device)))
                 });
                 self.begin_session(now, index, user, keys, &attach, None, known);
+            }
+            (Purpose::Resume { token, .. }, ..) if self.accounts.token(&hash(&token), now.wall).is_none() => {
+                self.end_handshake(index, Some(Refusal::TokenInvalid));
             }
             (Purpose::Resume { user, token }, Finished { keys: Some(keys), .. }, Some(attach)) => {
                 self.begin_session(now, index, user, keys, &attach, Some(token), None);
@@ -392,16 +445,20 @@ impl Server {
                 Finished { password: Some(password), recovery: Some(recovery), .. },
                 _,
             ) => {
-                pending.state = State::Committing;
+                let from = pending.addr.ip();
+                if let Err(wait) = self.entrance.may_register(now.mono, from) {
+                    return self.refuse_handshake(index, Refusal::Busy, wait);
+                }
+                self.entrance.committing(index);
                 self.enqueue(Work::Register { index, username, first_name, last_name, password, recovery });
             }
             (
-                Purpose::Replace { user: Some(user), kind, .. },
+                Purpose::Replace { proves: Some(Proves { user, identifier: proves }), kind, .. },
                 Finished { password: Some(password), recovery: Some(recovery), .. },
                 _,
             ) => {
-                pending.state = State::Committing;
-                self.enqueue(Work::Replace { index, user, kind, password, recovery });
+                self.entrance.committing(index);
+                self.enqueue(Work::Replace { index, user, kind, proves, password, recovery });
             }
             _ => self.end_handshake(index, Some(Refusal::WrongCredentials)),
         }
@@ -409,8 +466,17 @@ impl Server {
 
     /// Answers a handshake that leads to no session.
     pub(super) fn end_handshake(&mut self, index: SessionIndex, refusal: Option<Refusal>) {
+        self.tell_outcome(index, Outcome { refusal, wait_ms: 0 });
+    }
+
+    fn refuse_handshake(&mut self, index: SessionIndex, refusal: Refusal, wait: Duration) {
+        let wait_ms = wait.as_millis().min(u128::from(u32::MAX)) as u32;
+        self.tell_outcome(index, Outcome { refusal: Some(refusal), wait_ms });
+    }
+
+    fn tell_outcome(&mut self, index: SessionIndex, outcome: Outcome) {
         let Some(pending) = self.entrance.pending.get_mut(&index) else { return };
-        let outcome = pending.proof.outcome(Outcome { refusal, wait_ms: 0 });
+        let outcome = pending.proof.outcome(outcome);
         pending.state = State::Ended(outcome.clone());
         let addr = pending.addr;
         self.send_to(addr, outcome);
@@ -427,16 +493,16 @@ impl Server {
         token: Option<[u8; 32]>,
         known_device: Option<[u8; 32]>,
     ) {
-        let decided = self.submissions.attach(attach.instance, user, attach.first);
-        let (Some(decided), true) = (decided, self.accounts.is_member(user)) else {
+        if !self.submissions.may_attach(attach.instance, user, attach.first) {
             return self.end_handshake(index, Some(Refusal::NotPermitted));
-        };
+        }
+        self.make_way(now, user, attach);
         if self.sessions.len() >= SESSIONS {
             return self.end_handshake(index, Some(Refusal::TooManySessions));
         }
+        let decided = self.submissions.attach(attach.instance, user, attach.first);
         let Some(addr) = self.entrance.pending.get(&index).map(|pending| pending.addr) else { return };
         self.entrance.remove(index);
-        self.make_way(now, user, attach);
         self.check_tip(attach);
         if self.config.key_log {
             self.events.push_back(Event::KeyLog(keys.key_log_line(index)));
@@ -448,6 +514,7 @@ impl Server {
             present: attach.flags & ATTACH_PRESENT != 0,
             instance: attach.instance,
             token: token.as_ref().map(hash),
+            revocations: self.accounts.account(user).map_or(0, |account| account.revocations),
             room_head: self.room.head(),
             inbox_head: self.inboxes.head(user),
             seed: self.rng.next_u64(),
@@ -462,7 +529,7 @@ impl Server {
             self.on_came(now, user);
         }
         if attach.flags & ATTACH_TOKEN != 0 {
-            self.give_token(now, index, token, known_device);
+            self.give_token(index, token.is_some(), known_device);
         }
         self.touch(index);
     }
@@ -471,8 +538,6 @@ impl Server {
     fn make_way(&mut self, now: Now, user: UserId, attach: &Attach) {
         if let Some(old) = self.by_instance.get(&attach.instance).copied() {
             self.end_session(now, old);
-            // Still this outbox's: ending a session gave it up.
-            self.submissions.attach(attach.instance, user, attach.first);
         }
         let own: Vec<&Session> =
             self.sessions.values().filter(|session| session.user == user && !session.leaving()).collect();
@@ -490,7 +555,7 @@ impl Server {
         let Some(tip) = attach.tip.as_ref().and_then(|bytes| SignedTip::from_bytes(bytes)) else { return };
         let (epoch, head) = (self.room.epoch(), self.room.head());
         let beyond = tip.epoch > epoch || (tip.epoch == epoch && tip.head > head);
-        let differs = tip.epoch == epoch && self.room.hash_at(tip.head).is_some_and(|hash| hash != tip.hash);
+        let differs = tip.epoch == epoch && self.room.contradicts(tip.head, &tip.hash);
         if (beyond || differs) && self.verifier.verify_tip(&tip).is_ok() {
             let epoch = crate::id::Epoch(epoch.max(tip.epoch).0 + 1);
             self.enqueue(Work::Epoch { epoch });
@@ -519,19 +584,11 @@ impl Server {
         .into()
     }
 
-    /// A resumed session is given its token again; a new one, once it is on disk.
-    fn give_token(&mut self, now: Now, index: SessionIndex, token: Option<[u8; 32]>, known: Option<[u8; 32]>) {
-        if let Some(token) = token {
-            let lifetime_s = crate::wire::limits::TOKEN_LIFETIME.as_secs() as u32;
-            let frame = frame::Token { token: ByteArray::new(token), lifetime_s, device: ByteArray::new([0; 32]) };
-            if let Some(session) = self.sessions.get_mut(&index) {
-                session.send_token(now.mono, &frame.into());
-            }
-            return;
-        }
+    /// A new token, once it is on disk; a device that is known, or resumes, keeps its secret.
+    fn give_token(&mut self, index: SessionIndex, resumed: bool, known: Option<[u8; 32]>) {
         let (mut token, mut device) = ([0; 32], [0; 32]);
         self.rng.fill_bytes(&mut token);
-        if known.is_none() {
+        if known.is_none() && !resumed {
             self.rng.fill_bytes(&mut device);
         }
         self.enqueue(Work::Token { session: index, token, device });
@@ -543,18 +600,6 @@ impl Server {
             let taken = self.sessions.contains_key(&index) || self.entrance.pending.contains_key(&index);
             if index != SessionIndex(0) && !taken {
                 return index;
-            }
-        }
-    }
-
-    /// Ends what an account has under way: its sessions say goodbye.
-    pub(super) fn throw_out(&mut self, now: Now, user: UserId, reason: ByeReason) {
-        let own: Vec<SessionIndex> =
-            self.sessions.values().filter(|session| session.user == user).map(|session| session.index).collect();
-        for index in own {
-            if let Some(session) = self.sessions.get_mut(&index) {
-                session.say_bye(now.mono, reason);
-                self.touch(index);
             }
         }
     }

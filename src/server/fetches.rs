@@ -8,8 +8,9 @@ use crate::now::Now;
 use crate::record::{Fetch, Fetched};
 use crate::wire::frame::Range;
 
-/// Questions under way in all; more are not asked, and asked again by their members.
+/// Questions under way in all, and of one session; more are not asked, and asked again by their members.
 const UNDER_WAY: usize = 1024;
+const UNDER_WAY_A_SESSION: usize = 8;
 
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    fn session(self) -> SessionIndex {
+        match self {
+            Purpose::Call(session, _)
+            | Purpose::Pages(session)
+            | Purpose::Letters(session, _)
+            | Purpose::Decided(session, ..) => session,
+        }
+    }
+
     /// Will the answer to this one do for `other` too? What a store says of a submission it says of later ones.
     fn covers(self, other: Purpose) -> bool {
         match (self, other) {
@@ -37,15 +47,20 @@ impl Purpose {
 }
 
 impl Server {
-    /// Asks the store, unless the same is under way.
-    pub(super) fn fetch(&mut self, fetch: Fetch, purpose: Purpose) {
-        if self.fetches.len() >= UNDER_WAY || self.fetches.values().any(|other| other.covers(purpose)) {
-            return;
+    /// Asks the store, unless the same is under way; false if too much is, and it was not asked.
+    pub(super) fn fetch(&mut self, fetch: Fetch, purpose: Purpose) -> bool {
+        if self.fetches.values().any(|other| other.covers(purpose)) {
+            return true;
+        }
+        let own = self.fetches.values().filter(|other| other.session() == purpose.session()).count();
+        if self.fetches.len() >= UNDER_WAY || own >= UNDER_WAY_A_SESSION {
+            return false;
         }
         let id = FetchId(self.next_fetch);
         self.next_fetch += 1;
         self.fetches.insert(id, purpose);
         self.events.push_back(Event::Fetch(id, fetch));
+        true
     }
 
     /// The store has read what [`Event::Fetch`] asked for.

@@ -56,6 +56,8 @@ pub struct Inboxes {
     inboxes: BTreeMap<UserId, Inbox>,
     /// By author and place in the author's inbox.
     counted: BTreeMap<(UserId, Seq), Counted>,
+    /// Their keys, oldest first, those that everybody has received too.
+    counted_since: VecDeque<(UserId, Seq)>,
 }
 
 impl Inboxes {
@@ -109,10 +111,11 @@ impl Inboxes {
                 inbox.tracked.push_back((seq, letter.author, author_seq));
             }
         }
-        if let Some(author_seq) = author_seq {
-            if self.counted.len() == COUNTED {
-                self.counted.pop_first();
+        if let Some(author_seq) = author_seq.filter(|_| of > 0) {
+            if self.counted_since.len() == COUNTED {
+                self.counted_since.pop_front().map(|oldest| self.counted.remove(&oldest));
             }
+            self.counted_since.push_back((letter.author, author_seq));
             let counted = Counted { instance: letter.origin.instance, received: 0, of };
             self.counted.insert((letter.author, author_seq), counted);
         }

@@ -4,6 +4,7 @@ mod accounts;
 mod allowance;
 mod call_memory;
 mod calls;
+mod changed;
 mod commit;
 pub mod counters;
 mod delivery;

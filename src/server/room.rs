@@ -117,11 +117,13 @@ impl Room {
         self.pages.front().map_or(self.head.next(), |page| page.record.first)
     }
 
-    /// The hash of the page that ends at `seq`, if it is in memory.
-    pub fn hash_at(&self, seq: Seq) -> Option<PageHash> {
-        let index = self.index_of(seq)?;
-        let record = &self.pages[index].record;
-        (record.last() == seq).then_some(record.hash)
+    /// Is it certain that no page of this hash ends at `seq`? Bounds are permanent, so another cut is another history.
+    /// What is not in memory is not certain.
+    pub fn contradicts(&self, seq: Seq, hash: &PageHash) -> bool {
+        self.index_of(seq).is_some_and(|index| {
+            let record = &self.pages[index].record;
+            record.last() != seq || record.hash != *hash
+        })
     }
 
     /// The frame of the page that holds `seq`, if it is in memory, and the seqs it spans.
@@ -307,8 +309,10 @@ mod tests {
         let spans: Vec<_> =
             (1..=4).map(|seq| room.frame_at(Seq(seq)).map(|(_, first, last)| (first.0, last.0))).collect();
         assert_eq!(spans, [Some((1, 2)), Some((1, 2)), Some((3, 3)), None]);
-        assert_eq!(room.hash_at(Seq(1)), None, "no page ends there");
-        assert!(room.hash_at(Seq(2)).is_some());
+        let hash = room.pages[0].record.hash;
+        assert!(room.contradicts(Seq(1), &hash), "no page ends there");
+        assert!(!room.contradicts(Seq(2), &hash));
+        assert!(room.contradicts(Seq(2), &[9; 32]) && !room.contradicts(Seq(9), &hash));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::wire::limits::{BODY, HEADER, IN_FLIGHT, SESSION_SILENCE};
 /// Small frames waiting for a session: all of them are asked for again if they are lost.
 const CONTROL: usize = 512;
 /// Stretches of acknowledged numbers remembered above the first gap: more than a window can have.
-const FRAGMENTS: usize = 1024;
+pub const FRAGMENTS: usize = 1024;
 /// A tip leaves when neither a tip nor a new page did for so long.
 const TIP_AFTER: Duration = Duration::from_secs(1);
 /// A member whose inbox went on without them is told so again after this.
@@ -83,6 +83,8 @@ impl Flow {
     ) {
         while let Some((first, last)) = self.in_flight.peek_resend() {
             match frame(first, last, left(buf)) {
+                // A resend must span its whole flight: cut short by a full datagram it waits for the next one.
+                Fit::Frame(_, upto) if upto < last && buf.len() > HEADER => return,
                 Fit::Frame(bytes, _) => {
                     buf.extend_from_slice(bytes.as_ref());
                     self.in_flight.next_resend(now);
@@ -198,6 +200,8 @@ pub struct Session {
     pub instance: Instance,
     /// Its token, if it has one.
     pub token: Option<SecretHash>,
+    /// The account's count of revocations when it began.
+    pub revocations: u64,
     /// The client has shown that it holds the session keys.
     pub established: bool,
     /// Opens what comes.
@@ -251,6 +255,8 @@ pub struct Start {
     pub instance: Instance,
     /// Its token.
     pub token: Option<SecretHash>,
+    /// The account's count of revocations.
+    pub revocations: u64,
     /// The room's head: pushed from after it.
     pub room_head: Seq,
     /// The inbox's head, likewise.
@@ -270,6 +276,7 @@ impl Session {
             present: start.present,
             instance: start.instance,
             token: start.token,
+            revocations: start.revocations,
             established: false,
             opener,
             protector,
@@ -458,9 +465,8 @@ impl Session {
             let (roster, head) = (logs.roster, logs.roster.head().0);
             self.roster.fill(now, head, buf, logs.counters, |first, last, left| {
                 match roster.frame(Version(first - 1), Version(last), left) {
-                    // A resend must cover its whole flight, whatever else the datagram holds.
-                    Some((bytes, upto)) if upto.0 == last || last == head => Fit::Frame(bytes, upto.0),
-                    _ => Fit::TooLong,
+                    Some((bytes, upto)) => Fit::Frame(bytes, upto.0),
+                    None => Fit::TooLong,
                 }
             });
         }

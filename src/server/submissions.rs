@@ -9,10 +9,12 @@ use crate::id::{Instance, Ordinal, UserId};
 use crate::now::Instant;
 use crate::record::{Decided, Origin};
 use crate::wire::frame::SubmitRefusal;
-use crate::wire::limits::{RECIPIENTS, TEXT, UNDECIDED_KEPT};
+use crate::wire::limits::{NUMBER, RECIPIENTS, TEXT, UNDECIDED_KEPT};
 
 /// Messages a member may send at once, before the rate counts.
 pub const BURST: u32 = 200;
+/// How far a client may be ahead of a server that was restored: more than anybody types.
+const AHEAD: u64 = 1 << 32;
 /// Answers kept in memory an outbox: more than its client has undecided.
 const ANSWERS: usize = 64;
 
@@ -71,6 +73,8 @@ struct Assembly {
 struct Outbox {
     owner: UserId,
     decided: Ordinal,
+    /// The last one the store knows to be decided: less, where a client knew more of its outbox than we.
+    stored: Ordinal,
     /// Handed on to be committed, up to here.
     staged: Ordinal,
     waiting: BTreeMap<Ordinal, Assembly>,
@@ -104,6 +108,7 @@ impl Submissions {
     pub fn reload(&mut self, instances: &[(Instance, UserId, Ordinal)]) {
         for &(instance, owner, decided) in instances {
             let outbox = self.outboxes.entry(instance).or_insert_with(|| Outbox::new(owner));
+            outbox.stored = outbox.stored.max(decided);
             if outbox.decided < decided {
                 // Committed although the store said it failed: the answers are on disk.
                 (outbox.decided, outbox.staged) = (decided, outbox.staged.max(decided));
@@ -112,23 +117,32 @@ impl Submissions {
         }
     }
 
+    /// May the account attach this outbox? Not another account's, and not with a number no outbox comes to.
+    pub fn may_attach(&self, instance: Instance, user: UserId, first: Ordinal) -> bool {
+        let outbox = self.outboxes.get(&instance);
+        let decided = outbox.map_or(0, |outbox| outbox.decided.0);
+        outbox.is_none_or(|outbox| outbox.owner == user) && first.0 <= (decided + AHEAD).min(NUMBER)
+    }
+
     /// A session attaches an outbox whose client knows everything below `first` to be decided: more than we know, if we
-    /// were restored from an older state. Gives its last decided number, or None if it is another account's.
-    pub fn attach(&mut self, instance: Instance, user: UserId, first: Ordinal) -> Option<Ordinal> {
+    /// were restored from an older state. Gives its last decided number. [`Submissions::may_attach`] was asked before.
+    pub fn attach(&mut self, instance: Instance, user: UserId, first: Ordinal) -> Ordinal {
         let outbox = self.outboxes.entry(instance).or_insert_with(|| Outbox::new(user));
-        if outbox.owner != user {
-            return None;
-        }
         outbox.decided = outbox.decided.max(Ordinal(first.0.saturating_sub(1)));
         outbox.staged = outbox.staged.max(outbox.decided);
-        Some(outbox.decided)
+        outbox.decided
     }
 
     /// The outbox's session ended: what it never used is forgotten.
     pub fn detach(&mut self, instance: Instance) {
         if let Some(outbox) = self.outboxes.get_mut(&instance) {
             outbox.waiting.clear();
-            if outbox.decided == Ordinal(0) && outbox.staged == Ordinal(0) {
+            outbox.answers.clear();
+            // What is staged is being stored: it will be known then.
+            if outbox.staged == outbox.decided {
+                (outbox.decided, outbox.staged) = (outbox.stored, outbox.stored);
+            }
+            if outbox.staged == Ordinal(0) {
                 self.outboxes.remove(&instance);
             }
         }
@@ -181,6 +195,7 @@ impl Submissions {
     pub fn on_decided(&mut self, origin: Origin, decided: Decided) {
         if let Some(outbox) = self.outboxes.get_mut(&origin.instance) {
             outbox.decided = outbox.decided.max(origin.n);
+            outbox.stored = outbox.decided;
             outbox.staged = outbox.staged.max(origin.n);
             outbox.remember(origin.n, decided);
         }
@@ -201,7 +216,14 @@ impl Submissions {
 
 impl Outbox {
     fn new(owner: UserId) -> Outbox {
-        Outbox { owner, decided: Ordinal(0), staged: Ordinal(0), waiting: BTreeMap::new(), answers: VecDeque::new() }
+        Outbox {
+            owner,
+            decided: Ordinal(0),
+            stored: Ordinal(0),
+            staged: Ordinal(0),
+            waiting: BTreeMap::new(),
+            answers: VecDeque::new(),
+        }
     }
 
     fn assemble(&mut self, part: Part) {
@@ -265,7 +287,7 @@ mod tests {
 
     fn submissions(rate: Option<u32>) -> Submissions {
         let mut submissions = Submissions::new(rate, &[]);
-        assert_eq!(submissions.attach(HERE, ZOE, Ordinal(1)), Some(Ordinal(0)));
+        assert_eq!(submissions.attach(HERE, ZOE, Ordinal(1)), Ordinal(0));
         submissions
     }
 
@@ -322,7 +344,7 @@ mod tests {
     #[test]
     fn what_was_decided_before_a_restart_is_read_from_the_store() {
         let mut submissions = Submissions::new(None, &[(HERE, ZOE, Ordinal(7))]);
-        assert_eq!(submissions.attach(HERE, ZOE, Ordinal(1)), Some(Ordinal(7)));
+        assert_eq!(submissions.attach(HERE, ZOE, Ordinal(1)), Ordinal(7));
         assert_eq!(submissions.take(HERE, say(7, 0, 1, "x")), Taken::Forgotten);
         submissions.on_answers(HERE, &[(Ordinal(7), Decided::Refused { code: 3 })]);
         assert_eq!(submissions.take(HERE, say(7, 0, 1, "x")), Taken::Decided(Decided::Refused { code: 3 }));
@@ -331,16 +353,32 @@ mod tests {
 
     #[test]
     fn another_accounts_outbox_is_refused() {
-        let mut submissions = submissions(None);
-        assert_eq!(submissions.attach(HERE, UserId(6), Ordinal(1)), None);
+        let submissions = submissions(None);
+        assert!(!submissions.may_attach(HERE, UserId(6), Ordinal(1)));
+        assert!(submissions.may_attach(HERE, ZOE, Ordinal(1)));
     }
 
     #[test]
     fn a_client_that_knows_more_to_be_decided_is_believed_of_its_own_outbox() {
         let mut submissions = Submissions::new(None, &[(HERE, ZOE, Ordinal(10))]);
-        assert_eq!(submissions.attach(HERE, ZOE, Ordinal(21)), Some(Ordinal(20)));
+        assert_eq!(submissions.attach(HERE, ZOE, Ordinal(21)), Ordinal(20));
         submissions.take(HERE, say(21, 0, 1, "after the restore"));
         assert_eq!(ready(&mut submissions), [(21, Ok("after the restore".into()))]);
+    }
+
+    #[test]
+    fn a_number_no_outbox_comes_to_is_refused() {
+        let submissions = Submissions::new(None, &[(HERE, ZOE, Ordinal(10))]);
+        assert!(submissions.may_attach(HERE, ZOE, Ordinal(AHEAD)));
+        assert!([1 << 33, 1 << 63, u64::MAX].iter().all(|first| !submissions.may_attach(HERE, ZOE, Ordinal(*first))));
+    }
+
+    #[test]
+    fn an_outbox_that_was_only_attached_is_forgotten_with_its_session() {
+        let mut submissions = submissions(None);
+        submissions.attach(Instance(2), ZOE, Ordinal(9));
+        submissions.detach(Instance(2));
+        assert!(!submissions.outboxes.contains_key(&Instance(2)));
     }
 
     #[test]

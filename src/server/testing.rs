@@ -31,6 +31,7 @@ pub(crate) fn account(id: u32) -> Account {
         reset: None,
         inbox_head: Seq(0),
         inbox_received: Seq(0),
+        revocations: 0,
         devices: vec![],
     }
 }

@@ -83,6 +83,7 @@ impl Disk {
     /// What a server starts from.
     pub(crate) fn load(&self) -> Loaded {
         Loaded {
+            next_user: UserId(1),
             accounts: self.accounts.values().cloned().collect(),
             taken: self.taken.iter().map(|(key, user)| (key.clone(), *user)).collect(),
             tokens: self.tokens.clone(),

@@ -376,6 +376,7 @@ fn account(member: usize, keys: &ServerKeys, rng: &mut Rng) -> Account {
         reset: None,
         inbox_head: Seq(0),
         inbox_received: Seq(0),
+        revocations: 0,
         devices: Vec::new(),
     }
 }

@@ -15,6 +15,7 @@ use crate::id::{Epoch, Instance, Ordinal, RoomId, Seq, UserId};
 use crate::now::WallMs;
 use crate::record::{
     Account, Credential, Letter, MAX_DEVICES, MAX_TOKENS, Op, Origin, PageRecord, Role, RoomMessage, SecretHash, Token,
+    USER_STEP,
 };
 
 /// Why a batch was not applied.
@@ -192,6 +193,7 @@ impl Applying<'_> {
     }
 
     fn revoke_tokens(&self, user: UserId) -> Applied {
+        self.run("UPDATE account SET revocations = revocations + 1 WHERE id = ?1", params![user.0])?;
         self.run("DELETE FROM token WHERE user = ?1", params![user.0]).map(drop)
     }
 
@@ -322,7 +324,11 @@ impl Applying<'_> {
             "INSERT INTO epoch (epoch, since) SELECT ?1, ?2 WHERE ?1 > (SELECT max(epoch) FROM epoch)",
             params![epoch.0, number(since.0)?],
         )?;
-        if began == 0 { unfit(format!("epoch {epoch} is not a new one")) } else { Ok(()) }
+        if began == 0 {
+            return unfit(format!("epoch {epoch} is not a new one"));
+        }
+        let raise = "UPDATE meta SET next_user = max(next_user, coalesce((SELECT max(id) FROM account), 0) + ?1)";
+        self.run(raise, [USER_STEP]).map(drop)
     }
 
     /// Changes one account, which must exist.

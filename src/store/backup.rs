@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::server::{Location, migrate};
 use super::{DATABASE_FILE, KEYS_FILE, StoreError, files, read_keys, write_keys};
 use crate::id::RoomId;
+use crate::record::USER_STEP;
 
 /// Pages copied in one step: all of them, since a step in WAL reads as of one moment and holds nobody up, where many
 /// steps would begin again at each commit between them.
@@ -34,6 +35,8 @@ pub fn backup(from_dir: &Path, to_file: &Path) -> Result<(), StoreError> {
         copy(&source, &mut target)?;
         target.execute_batch("CREATE TABLE server_keys (bytes BLOB NOT NULL) STRICT")?;
         target.execute("INSERT INTO server_keys (bytes) VALUES (?1)", params![keys])?;
+        // Accounts made after the backup had ids that other clients may still know and write to.
+        target.execute("UPDATE meta SET next_user = coalesce((SELECT max(id) FROM account), 0) + ?1", [USER_STEP])?;
         target.close().map_err(|(_, error)| error)?;
         files::sync_file(to_file)
     };
@@ -83,6 +86,8 @@ fn restore_database(source: &Connection, path: &Path) -> Result<(), StoreError> 
              SELECT max(epoch) + 1, coalesce((SELECT max(first + count - 1) FROM page WHERE room = ?1), 0) FROM epoch",
         [RoomId::MAIN.0],
     )?;
+    // Accounts made after the backup had ids that other clients may still know and write to.
+    target.execute("UPDATE meta SET next_user = coalesce((SELECT max(id) FROM account), 0) + ?1", [USER_STEP])?;
     target.close().map_err(|(_, error)| error)?;
     files::sync_file(path)
 }

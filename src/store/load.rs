@@ -30,6 +30,7 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Loaded> {
         instances: rows(db, "SELECT instance, user, decided FROM instance ORDER BY instance", [], |row| {
             Ok((instance(row, 0)?, user(row, 1)?, Ordinal(count(row, 2)?)))
         })?,
+        next_user: UserId(db.query_row("SELECT next_user FROM meta", [], |row| row.get(0))?),
         registration_open: db.query_row("SELECT registration_open FROM meta", [], |row| row.get(0))?,
     })
 }
@@ -43,7 +44,7 @@ fn accounts(db: &Connection) -> rusqlite::Result<Vec<Account>> {
     }
     let sql = "SELECT id, username, name_key, first_name, last_name, former, teacher, removed,
                    password_identifier, password_upload, recovery_identifier, recovery_upload,
-                   reset_identifier, reset_upload, reset_expires, inbox_received,
+                   reset_identifier, reset_upload, reset_expires, inbox_received, revocations,
                    coalesce((SELECT max(seq) FROM letter_place WHERE letter_place.user = account.id), 0)
                FROM account ORDER BY id";
     rows(db, sql, [], |row| {
@@ -62,7 +63,8 @@ fn accounts(db: &Connection) -> rusqlite::Result<Vec<Account>> {
             recovery: credential(row, 10)?,
             reset: credential(row, 12)?.zip(expires.map(|ms| WallMs(ms.cast_unsigned()))),
             inbox_received: seq(row, 15)?,
-            inbox_head: seq(row, 16)?,
+            revocations: count(row, 16)?,
+            inbox_head: seq(row, 17)?,
             devices: devices.remove(&id).unwrap_or_default(),
         })
     })

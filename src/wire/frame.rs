@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
 
-use super::limits::{ACK_RANGES, CHUNK, CHUNKS, DATAGRAM, LIST, PART_TEXT, PARTS, RECIPIENTS};
+use super::limits::{ACK_RANGES, CHUNK, CHUNKS, DATAGRAM, LIST, NUMBER, PART_TEXT, PARTS, RECIPIENTS};
 use super::{Malformed, put, take};
 use crate::id::{Boot, CallId, Epoch, Instance, Ordinal, RoomId, Seq, UserId, Version};
 use crate::record::PageHash;
@@ -567,20 +567,35 @@ impl Frame {
             |part: u8, parts: u8, text: &str| part < parts && usize::from(parts) <= PARTS && text.len() <= PART_TEXT;
         match self {
             Frame::Page(page) => {
-                page.count > 0 && page.first.0 > 0 && page.blob.len() <= DATAGRAM && no_overflow(page.first, page.count)
+                page.count > 0
+                    && (1..=NUMBER).contains(&page.first.0)
+                    && page.blob.len() <= DATAGRAM
+                    && no_overflow(page.first, page.count)
             }
             Frame::Ack(Ack { upto, ranges, .. })
             | Frame::RosterAck(RosterAck { upto, ranges, .. })
             | Frame::LettersAck(LettersAck { upto, ranges, .. }) => ranges_ordered(*upto, ranges),
-            Frame::Roster(roster) => roster.after <= roster.upto && roster.members.len() <= LIST,
-            Frame::Say(say) => say.n.0 > 0 && part(say.part, say.parts, &say.text),
+            Frame::Tip(tip) => tip.head.0 <= NUMBER && tip.roster.0 <= NUMBER,
+            Frame::Welcome(welcome) => {
+                let seqs = [welcome.since, welcome.head, welcome.inbox_head, welcome.inbox_from];
+                let counted = welcome.decided.0 <= NUMBER && welcome.roster.0 <= NUMBER;
+                counted && seqs.iter().all(|seq| seq.0 <= NUMBER)
+            }
+            Frame::Roster(roster) => {
+                roster.after <= roster.upto && roster.upto.0 <= NUMBER && roster.members.len() <= LIST
+            }
+            Frame::Say(say) => (1..=NUMBER).contains(&say.n.0) && part(say.part, say.parts, &say.text),
             Frame::Stored(stored) => stored.items.len() <= LIST,
             Frame::Receipt(receipt) => receipt.items.len() <= LIST,
-            Frame::Want(want) => want.first.0 > 0 && want.first <= want.last,
-            Frame::Tell(tell) => tell.n.0 > 0 && tell.to.len() <= RECIPIENTS && part(tell.part, tell.parts, &tell.text),
+            Frame::Want(want) => want.first.0 > 0 && want.last.0 <= NUMBER && want.first <= want.last,
+            Frame::Tell(tell) => {
+                (1..=NUMBER).contains(&tell.n.0)
+                    && tell.to.len() <= RECIPIENTS
+                    && part(tell.part, tell.parts, &tell.text)
+            }
             Frame::Told(told) => told.items.len() <= LIST,
-            Frame::Letters(letters) => letters.first.0 > 0 && letters.entries.len() <= DATAGRAM,
-            Frame::LettersWant(want) => want.first.0 > 0 && want.first <= want.last,
+            Frame::Letters(letters) => (1..=NUMBER).contains(&letters.first.0) && letters.entries.len() <= DATAGRAM,
+            Frame::LettersWant(want) => want.first.0 > 0 && want.last.0 <= NUMBER && want.first <= want.last,
             Frame::LettersReceipt(receipt) => receipt.items.len() <= LIST,
             Frame::Reply(reply) => {
                 reply.index < reply.total && usize::from(reply.total) <= CHUNKS && reply.body.len() <= CHUNK

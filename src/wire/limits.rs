@@ -36,6 +36,8 @@ pub const ACK_RANGES: usize = 16;
 pub const IN_FLIGHT: usize = 256;
 /// Submissions a client has undecided at a time.
 pub const UNDECIDED_SENT: u64 = 32;
+/// The highest number, seq or version anything honest comes to: a store's integers hold it, and adding never overflows.
+pub const NUMBER: u64 = 1 << 53;
 /// Submissions a server keeps beyond the last decided one.
 pub const UNDECIDED_KEPT: u64 = 64;
 /// Entries one want may name.

@@ -70,6 +70,7 @@ fn account(id: UserId, name: &str) -> Account {
         reset: None,
         inbox_head: Seq(0),
         inbox_received: Seq(0),
+        revocations: 0,
         devices: Vec::new(),
     }
 }
