@@ -14,7 +14,7 @@ use preau::proto::handshake::{Initiator, Intent, Proven, Responded};
 use preau::proto::keys::{PublicKeys, ServerKeys};
 use preau::proto::rng::Rng;
 use preau::proto::suite::Suite;
-use preau::record::{Batch, Stored};
+use preau::record::{Batch, Op, Stored};
 use preau::server::event::Event;
 use preau::server::{Config, Server};
 use preau::store::{Reader, ServerStore};
@@ -38,6 +38,8 @@ pub struct Host {
     pub batches: Vec<Batch>,
     /// Batches fail with this reason.
     pub disk_fault: Option<String>,
+    /// The disk is slow: batches wait here until [`Host::release`].
+    pub held: Option<Vec<Batch>>,
 }
 
 pub fn config() -> Config {
@@ -53,7 +55,7 @@ impl Host {
         let keys = ServerKeys::generate(suite, &mut rng);
         let server = Server::new(config, keys, loaded, [7; 32], now);
         let (sent, batches) = (VecDeque::new(), Vec::new());
-        Host { server, now, store, reader, suite, rng, sent, batches, disk_fault: None }
+        Host { server, now, store, reader, suite, rng, sent, batches, disk_fault: None, held: None }
     }
 
     /// Time passes: every timer on the way fires.
@@ -86,6 +88,9 @@ impl Host {
             while let Some(event) = self.server.poll_event() {
                 idle = false;
                 match event {
+                    Event::Store(batch) if self.held.is_some() => {
+                        self.held.iter_mut().for_each(|held| held.push(batch.clone()))
+                    }
                     Event::Store(batch) => {
                         let stored = match &self.disk_fault {
                             Some(reason) => {
@@ -129,8 +134,40 @@ impl Host {
         self.server.counters().iter().find(|(other, _)| *other == name).expect("a counter of that name").1
     }
 
+    /// The slow disk is done with what it was given.
+    pub fn release(&mut self) {
+        for batch in self.held.take().unwrap_or_default() {
+            let stored = self.store.commit(&batch);
+            assert!(matches!(stored, Stored::Done), "{stored:?}");
+            self.server.handle_stored(self.now, stored);
+        }
+        self.drain();
+    }
+
+    /// Another process changes what is stored.
+    pub fn admin(&mut self, op: Op) {
+        assert!(matches!(self.store.commit(&Batch(vec![op])), Stored::Done));
+        let loaded = self.store.load().unwrap();
+        self.server.handle_changed(self.now, loaded);
+        self.drain();
+    }
+
     /// Goes through the whole handshake; a session's first datagrams are left in `sent`.
     pub fn come_in(&mut self, from: SocketAddr, intent: &Intent, attach: Option<Attach>) -> Result<Proven, Refusal> {
+        let proven = self.prove(from, intent)?;
+        let confirm = proven.confirm(attach.clone());
+        self.give(from, &confirm);
+        if attach.is_none() {
+            let mut outcome = self.take_sent(from).expect("an outcome");
+            if let Outcome { refusal: Some(refusal), .. } = proven.open_outcome(&mut outcome).expect("genuine") {
+                return Err(refusal);
+            }
+        }
+        Ok(proven)
+    }
+
+    /// Goes through the handshake up to the confirm, which is not sent.
+    pub fn prove(&mut self, from: SocketAddr, intent: &Intent) -> Result<Proven, Refusal> {
         let attempt = self.rng.next_u64();
         self.give(from, &hello(attempt));
         let retry = self.take_sent(from).expect("a retry");
@@ -146,16 +183,18 @@ impl Host {
             Responded::Refused(refusal, _) => return Err(refusal),
             Responded::Proceed(stretch) => stretch,
         };
-        let proven = stretch.run().map_err(|_| Refusal::WrongCredentials)?;
-        let confirm = proven.confirm(attach.clone());
+        stretch.run().map_err(|_| Refusal::WrongCredentials)
+    }
+
+    /// Gives a proven client's confirm, and listens as the member it becomes; nothing is heard where it is refused.
+    pub fn attach(&mut self, from: SocketAddr, mut proven: Proven, attach: Attach) -> Member {
+        let instance = attach.instance;
+        let confirm = proven.confirm(Some(attach));
         self.give(from, &confirm);
-        if attach.is_none() {
-            let mut outcome = self.take_sent(from).expect("an outcome");
-            if let Outcome { refusal: Some(refusal), .. } = proven.open_outcome(&mut outcome).expect("genuine") {
-                return Err(refusal);
-            }
-        }
-        Ok(proven)
+        let (protector, opener) = proven.keys.take().unwrap().split();
+        let mut member = Member { addr: from, index: proven.index, instance, protector, opener, heard: Vec::new() };
+        member.listen(self);
+        member
     }
 
     pub fn register(&mut self, from: SocketAddr, username: &str) {
@@ -169,6 +208,21 @@ impl Host {
         self.come_in(from, &intent, None).expect("registered");
     }
 
+    /// A registration that reaches the server while its disk is slow: the client, and its confirm.
+    pub fn register_slowly(&mut self, from: SocketAddr, username: &str) -> (Proven, Vec<u8>) {
+        let intent = Intent::Register {
+            username: username.into(),
+            first_name: "First".into(),
+            last_name: "Last".into(),
+            password: format!("{username}'s password"),
+            recovery_code: "0123456789ABCDEFGHJK".to_owned(),
+        };
+        let proven = self.prove(from, &intent).expect("answered");
+        let confirm = proven.confirm(None);
+        self.give(from, &confirm);
+        (proven, confirm)
+    }
+
     /// Registers and signs in; what the server sent in the first moment is in the member's `heard`.
     pub fn member(&mut self, from: SocketAddr, username: &str) -> Member {
         self.register(from, username);
@@ -180,11 +234,8 @@ impl Host {
             Intent::SignIn { username: username.into(), password: format!("{username}'s password"), device: None };
         let instance = Instance(self.rng.next_u64());
         let attach = Attach { instance, first: Ordinal(1), room: None, inbox: None, tip: None, flags: ATTACH_PRESENT };
-        let mut proven = self.come_in(from, &intent, Some(attach)).expect("let in");
-        let (protector, opener) = proven.keys.take().unwrap().split();
-        let mut member = Member { addr: from, index: proven.index, instance, protector, opener, heard: Vec::new() };
-        member.listen(self);
-        member
+        let proven = self.prove(from, &intent).expect("let in");
+        self.attach(from, proven, attach)
     }
 }
 
