@@ -167,7 +167,8 @@ def story(world):
     zoe.quit()
     renamed = world.account("h2", "rename", "zoé", "--new-name", "zoë")
     check(renamed[0]["event"] == "renamed" and renamed[0]["to"] == "zoë", f"one `renamed` expected: {renamed}")
-    bob.until(lambda: any((event["from"], event["to"]) == ("zoé", "zoë") for event in bob.of("renamed")), "the new name")
+    bob.until(lambda: any((event["from"], event["to"]) == ("zoé", "zoë") for event in bob.of("renamed")),
+              "the new name")
     os.rename(world.profile("zoé"), world.profile("zoë"))
     new = world.password_file("new", "un autre secret")
     recover = ["--code", code, "--new-password-file", new]
