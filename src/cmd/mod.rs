@@ -12,7 +12,7 @@ mod profile;
 mod serve;
 mod sim;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -52,7 +52,9 @@ pub fn run() -> ExitCode {
     let offset = time::UtcOffset::current_local_offset().unwrap_or(time::UtcOffset::UTC);
     let cli = Cli::parse();
     let quiet = EnvFilter::try_from_env("PREAU_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(quiet).with_writer(io::stderr).init();
+    // Windows's console shows colours only to programs that switch them on, and a file should never have them.
+    let colours = cfg!(unix) && io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(quiet).with_ansi(colours).with_writer(io::stderr).init();
     let language = Language::of_locale(|name| std::env::var(name).ok());
     let exit = match cli.command {
         Command::Serve(args) => in_runtime(serve::run(args, language)),

@@ -144,7 +144,7 @@ class Program:
         log.write(f"\n$ {' '.join(arguments)}\n".encode())
         log.flush()
         self.process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{host}", *arguments],
+            world.command(host, arguments),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
         )
@@ -310,6 +310,10 @@ class World:
         self.programs, self.servers, self.accounts = [], 0, 0
         self.notes = []
         self.began = time.monotonic()
+
+    def command(self, host, arguments):
+        """What runs a program on a host."""
+        return ["nsenter", f"--net=/run/netns/{host}", *arguments]
 
     def note(self, text):
         """Something measured, for whoever reads the run."""
