@@ -88,19 +88,14 @@ impl World {
         self.drain_server()
     }
 
-    /// Applies a batch. One that does not fit fails the run, unless the server could not know: then it fails as it would
-    /// in the real store, and the server is told what there is.
+    /// Applies a batch; one that does not fit fails the run. While the server has not been told what an earlier failure
+    /// left, nothing is applied, and it is told, as by the real store.
     fn commit(&mut self, ops: &[Op]) -> Result<Stored, Broken> {
-        let before = self.server.unseen.then(|| self.disk.clone());
-        match (self.disk.apply(ops), before) {
-            (Ok(()), _) => Ok(Stored::Done),
-            (Err(broken), None) => Err(broken),
-            (Err(unfit), Some(before)) => {
-                self.disk = before;
-                self.server.unseen = false;
-                Ok(Stored::Failed { reason: unfit, loaded: Some(Box::new(self.disk.load())) })
-            }
+        if std::mem::take(&mut self.server.unseen) {
+            let loaded = Some(Box::new(self.disk.load()));
+            return Ok(Stored::Failed { reason: "an earlier failure had to be read first".into(), loaded });
         }
+        self.disk.apply(ops).map(|()| Stored::Done)
     }
 
     /// Nobody can say what a failed commit did: it is there or not, and sometimes the disk cannot even be read.
@@ -113,7 +108,7 @@ impl World {
             }
         }
         let read = self.dice.per_mille(700);
-        self.server.unseen = !read && (there || self.server.unseen);
+        self.server.unseen = !read;
         let loaded = read.then(|| Box::new(self.disk.load()));
         Ok(Stored::Failed { reason: "the disk is full".into(), loaded })
     }

@@ -32,6 +32,8 @@ pub struct ServerStore {
     location: Location,
     /// SQLite's `data_version` when the database was last loaded.
     loaded_version: i64,
+    /// A commit failed and what it left could not be read: nobody knows yet what there is.
+    pub(super) untold: bool,
 }
 
 /// Where a database is.
@@ -66,7 +68,7 @@ impl ServerStore {
     }
 
     fn at(location: Location) -> Result<(ServerStore, Loaded), StoreError> {
-        let mut store = ServerStore { db: connect(&location)?, location, loaded_version: 0 };
+        let mut store = ServerStore { db: connect(&location)?, location, loaded_version: 0, untold: false };
         let loaded = store.load()?;
         Ok((store, loaded))
     }
@@ -77,10 +79,14 @@ impl ServerStore {
     }
 
     /// Applies a batch whole and flushes it to disk, or applies nothing of it. After a failure the store is ready
-    /// for the next batch: once the cause is gone, commits work again.
+    /// for the next batch: once the cause is gone, commits work again. After a failure of which even the outcome could
+    /// not be read, the next batch is not applied: it fails, and tells what there is.
     pub fn commit(&mut self, batch: &Batch) -> Stored {
         if batch.0.is_empty() {
             return Stored::Done;
+        }
+        if self.untold {
+            return self.failed("what an earlier failure left had to be read first".into());
         }
         match self.try_commit(batch) {
             Ok(()) => Stored::Done,
@@ -88,9 +94,15 @@ impl ServerStore {
                 if let ApplyError::Sqlite(error) = &error {
                     self.reopen_after(error);
                 }
-                Stored::Failed { reason: error.to_string(), loaded: self.load().ok().map(Box::new) }
+                self.failed(error.to_string())
             }
         }
+    }
+
+    fn failed(&mut self, reason: String) -> Stored {
+        let loaded = self.load().ok().map(Box::new);
+        self.untold = loaded.is_none();
+        Stored::Failed { reason, loaded }
     }
 
     fn try_commit(&mut self, batch: &Batch) -> Result<(), ApplyError> {

@@ -131,3 +131,18 @@ fn keys_are_never_overwritten() {
     assert!(crate::store::write_keys(&dir, b"second").is_err());
     assert_eq!(crate::store::read_keys(&dir).unwrap().unwrap(), b"first");
 }
+
+#[test]
+fn after_a_failure_that_could_not_be_read_the_next_batch_tells_what_there_is() {
+    let (mut store, _) = ServerStore::in_memory().unwrap();
+    done(&mut store, three_members());
+    // A rename that is on disk, though its commit failed and nothing could be read then.
+    done(&mut store, vec![Op::Rename { user: AMINA, username: "mina".into(), name_key: "mina".into() }]);
+    store.untold = true;
+    let batch = Batch(said(1, AMINA, 1, "bonjour").into());
+    let (_, loaded) = failed(store.commit(&batch));
+    let loaded = loaded.expect("it can be read now");
+    assert!(loaded.pages.is_empty(), "the batch was not applied");
+    assert!(loaded.accounts.iter().any(|account| account.username == "mina"));
+    assert!(matches!(store.commit(&batch), Stored::Done));
+}
