@@ -96,7 +96,7 @@ impl Staying {
     }
 
     pub(super) fn stop(&mut self) {
-        self.staying = false;
+        (self.staying, self.doubt) = (false, None);
     }
 
     pub(super) fn may_follow_hint(&mut self, now: Instant) -> bool {

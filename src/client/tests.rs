@@ -451,6 +451,23 @@ fn a_forged_hint_costs_a_ping_and_no_more() {
 }
 
 #[test]
+fn a_client_that_closes_in_doubt_leaves_no_timer() {
+    let (mut bench, half) = Bench::resumed(profile());
+    bench.hint(half.index);
+    let now = bench.now();
+    bench.client.close(now);
+    for _ in 0..20 {
+        bench.events();
+        bench.sent();
+        if bench.client.poll_timeout().is_none() {
+            return;
+        }
+        bench.step();
+    }
+    panic!("a timer is left: {:?}", bench.client.poll_timeout());
+}
+
+#[test]
 fn silence_is_asked_about_and_then_believed() {
     let (mut bench, mut half) = Bench::resumed(profile());
     let began = bench.now;
