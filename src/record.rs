@@ -544,3 +544,21 @@ pub struct Profile {
     /// The account that used it.
     pub user: Option<(UserId, String)>,
 }
+
+impl Profile {
+    /// A profile that was never used: nothing sent, nobody trusted, nothing read.
+    pub fn fresh(instance: Instance) -> Profile {
+        Profile {
+            instance,
+            next: Ordinal(1),
+            outbox: Vec::new(),
+            pin: None,
+            room_cursor: None,
+            inbox_cursor: None,
+            tip: None,
+            token: None,
+            device: None,
+            user: None,
+        }
+    }
+}

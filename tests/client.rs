@@ -92,18 +92,7 @@ impl World {
     }
 
     fn add(&mut self, port: u16) {
-        let profile = Profile {
-            instance: Instance(self.rng.r#gen()),
-            next: Ordinal(1),
-            outbox: vec![],
-            pin: None,
-            room_cursor: None,
-            inbox_cursor: None,
-            tip: None,
-            token: None,
-            device: None,
-            user: None,
-        };
+        let profile = Profile::fresh(Instance(self.rng.r#gen()));
         self.start(port, profile);
     }
 

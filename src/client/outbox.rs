@@ -301,18 +301,7 @@ mod tests {
     const MS: u64 = 1000;
 
     fn profile(outbox: Vec<Queued>) -> Profile {
-        Profile {
-            instance: Instance(5),
-            next: Ordinal(1),
-            outbox,
-            pin: None,
-            room_cursor: None,
-            inbox_cursor: None,
-            tip: None,
-            token: None,
-            device: None,
-            user: None,
-        }
+        Profile { outbox, ..Profile::fresh(Instance(5)) }
     }
 
     /// An outbox with `count` messages on disk.

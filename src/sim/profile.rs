@@ -1,6 +1,6 @@
 //! A client's profile, modelled: what is durable, and what a batch does to it.
 
-use crate::id::{Instance, Ordinal};
+use crate::id::Instance;
 use crate::record::{Keep, Profile, Queued};
 
 /// What a device keeps when its program dies.
@@ -10,18 +10,7 @@ pub(crate) struct Kept(Profile);
 impl Kept {
     /// As made at the first start.
     pub(crate) fn new(instance: Instance) -> Kept {
-        Kept(Profile {
-            instance,
-            next: Ordinal(1),
-            outbox: Vec::new(),
-            pin: None,
-            room_cursor: None,
-            inbox_cursor: None,
-            tip: None,
-            token: None,
-            device: None,
-            user: None,
-        })
+        Kept(Profile::fresh(instance))
     }
 
     pub(crate) fn profile(&self) -> &Profile {
